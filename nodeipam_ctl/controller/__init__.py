@@ -1,0 +1,1 @@
+"""The controller program: nodes and ClusterCIDRs in, podCIDRs, status and events out."""

@@ -1,0 +1,71 @@
+"""What can be set, and to what by default? One frozen record per program, filled by the command line and nothing else.
+
+Every flag has an environment variable: `--node-name` is `NODEIPAM_NODE_NAME`. `cli/flags.py` reads both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ENVIRONMENT_PREFIX = "NODEIPAM"
+
+ROUTE_PROTOCOL = 112
+"""rtnetlink protocol number of our routes: our mark of ownership (free in iproute2's rt_protos)."""
+
+API_GROUP = "nodeipam.dev"
+API_VERSION = "v1alpha1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseSettings:
+    """The leader's Lease, in seconds; the deadlines leave room for one renewal to hang and be cut."""
+
+    namespace: str = "kube-system"
+    name: str = "nodeipam-ctl-controller"
+    duration_s: float = 15.0
+    renew_deadline_s: float = 8.0
+    request_timeout_s: float = 2.0
+    retry_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControllerSettings:
+    """The controller.
+
+    Attributes:
+        kubeconfig: None reads the service account of the Pod.
+        metrics_address: HOST:PORT of /metrics, /healthz and /readyz; port 0 lets the kernel choose; None serves none.
+        batch_window_s: how long a burst of nodes is gathered before it is decided.
+        patches_in_flight: how many Node patches may be under way at once.
+    """
+
+    kubeconfig: Path | None = None
+    leader_elect: bool = True
+    lease: LeaseSettings = field(default_factory=LeaseSettings)
+    identity: str = ""
+    metrics_address: str | None = "127.0.0.1:9411"
+    batch_window_s: float = 0.010
+    patches_in_flight: int = 32
+    log_format: str = "auto"
+    log_level: str = "info"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentSettings:
+    """The agent of one node.
+
+    Attributes:
+        kubeconfig: None reads the service account of the Pod.
+        metrics_address: as in the controller.
+        audit_period_s: how often the whole host state is compared again, without any event; jittered by 20 %.
+    """
+
+    node_name: str
+    kubeconfig: Path | None = None
+    backend: str = "host-gw"
+    cni_conf_dir: Path = Path("/etc/cni/net.d")
+    metrics_address: str | None = "127.0.0.1:9412"
+    audit_period_s: float = 45.0
+    log_format: str = "auto"
+    log_level: str = "info"
