@@ -52,6 +52,7 @@ class Node:
     """The slim record of a Node: what allocation and routing need, under 1 kB.
 
     Attributes:
+        resource_version: left out of comparisons: a heartbeat changes nothing else.
         pod_cidrs: `spec.podCIDRs` in the object's order; entries that are not a CIDR are left out and named in `problems`.
         internal_ips: `status.addresses` of type InternalIP, in the object's order.
         annotations: only those that somebody of ours reads (`nodeipam.dev/`, `flannel.alpha.coreos.com/`).
@@ -63,7 +64,7 @@ class Node:
 
     name: NodeName
     uid: NodeUID
-    resource_version: str = ""
+    resource_version: str = field(default="", compare=False)
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     pod_cidrs: tuple[Network, ...] = ()

@@ -1,0 +1,320 @@
+"""What exists now, and what changed? A chunked list, then a watch, then again from where it stopped: a store of slim values.
+
+One turn (`turn`) is one list if one is needed, and one watch; `run` repeats it for ever. The caller owns the task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import structlog
+from msgspec import Raw
+
+from nodeipam_ctl.errors import Expired, NodeIPAMError, NotFound, Permanent, Transient
+from nodeipam_ctl.kube.answers import error_of, parse_status
+from nodeipam_ctl.kube.backoff import Backoff
+from nodeipam_ctl.kube.client import Client, query
+from nodeipam_ctl.kube.wire.envelope import decode_event, decode_list, decode_metadata
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_SHORT_WATCH_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Added(Generic[T]):
+    """An object that was not there before."""
+
+    new: T
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed(Generic[T]):
+    """An object whose record differs from what it was; the key is the same."""
+
+    old: T
+    new: T
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed(Generic[T]):
+    """An object that is gone."""
+
+    old: T
+
+
+Delta = Added[T] | Changed[T] | Removed[T]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource(Generic[T]):
+    """A kind of object and how its slim record is made.
+
+    Attributes:
+        path: of the collection: `/api/v1/nodes`.
+        decode: the record of one object; None for one that cannot even be named.
+        key: the record's identity; the uid where a re-created object of the same name is another object.
+        same: whether two records differ in nothing that matters: then no delta is delivered.
+        optional: the resource type may be missing from the server (404): then it is an empty collection.
+    """
+
+    name: str
+    path: str
+    decode: Callable[[Raw], T | None]
+    key: Callable[[T], str]
+    same: Callable[[T, T], bool] = lambda old, new: old == new
+    label_selector: str | None = None
+    field_selector: str | None = None
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """How an informer spends time, in seconds.
+
+    Attributes:
+        watch_s: how long the server keeps one watch open; each watch takes between half of it and all of it.
+        silence_s: a watch that brings nothing for so long, not even a bookmark, is given up. The API server sends a bookmark
+            about once a minute.
+        page: objects in one list request.
+    """
+
+    watch_s: float = 300.0
+    silence_s: float = 80.0
+    list_timeout_s: float = 30.0
+    page: int = 500
+
+
+class Informer(Generic[T]):
+    """The present objects of one Resource.
+
+    Deltas reach the handler in the order of the server's events, synchronously; of a list first the removals. The handler
+    must not block; an exception in it is a bug and ends `run`.
+
+    Attributes:
+        store: the records by key; read-only for callers. Complete once `synced` is set.
+        synced: set after the first complete list has been delivered, and never cleared.
+        lists: how many complete lists have been delivered.
+        stale_since_s: since when (the clock's seconds) the store may be out of date; None while a watch is open.
+        problem: why it is stale, one line; empty when it is not.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        resource: Resource[T],
+        handler: Callable[[Delta[T]], None] | None = None,
+        *,
+        timing: Timing | None = None,
+        backoff: Backoff | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.resource = resource
+        self.store: dict[str, T] = {}
+        self.synced = asyncio.Event()
+        self.lists = 0
+        self.stale_since_s: float | None = clock()
+        self.problem = "not listed yet"
+        self._client = client
+        self._handler = handler or (lambda _delta: None)
+        self._timing = timing or Timing()
+        self._backoff = backoff or Backoff()
+        self._clock = clock
+        self._sleep = sleep
+        self._version = ""
+        self._list_wanted = True
+        self._unnamed = 0
+
+    def relist(self) -> None:
+        """Asks for a fresh complete list as soon as the present watch ends or brings its next event."""
+        self._list_wanted = True
+
+    async def run(self) -> None:
+        """Lists and watches for ever; ends only by cancellation or by a bug."""
+        while True:
+            await self.turn()
+
+    async def turn(self) -> None:
+        """One list if one is needed, one watch until it ends, and the wait after a failure."""
+        started_s = self._clock()
+        try:
+            if self._list_wanted or not self._version:
+                await self.list_once()
+            await self.watch_once()
+        except Expired as exc:
+            self._list_wanted = True
+            log.info("watch_expired", resource=self.resource.name, reason=str(exc))
+        except NodeIPAMError as exc:
+            await self._failed(exc)
+            return
+        if self._clock() - started_s >= _SHORT_WATCH_S:
+            self._backoff.reset()
+        else:  # a server that ends watches at once must not be asked in a tight loop
+            await self._sleep(self._backoff.next_s())
+
+    async def list_once(self) -> None:
+        """One complete list; its difference to the store goes to the handler, and the store is then the list.
+
+        Nothing is delivered before the last page is in: half a list must never look like removals.
+
+        Raises:
+            NodeIPAMError: from the client; the store is then as it was.
+        """
+        fresh: dict[str, T] = {}
+        seen: set[str] = set()
+        more: str | None = ""
+        version = ""
+        while more is not None:
+            items, version, more = await self._page(more)
+            for item in items:
+                record = self._decode(item)
+                if record is None:
+                    continue
+                key = self.resource.key(record)
+                seen.add(key)
+                old = self.store.get(key)
+                if old is not None and self.resource.same(old, record):
+                    self.store[key] = record
+                else:
+                    fresh[key] = record
+            await asyncio.sleep(0)  # a page of 500 took some milliseconds: let others run
+        for key in [key for key in self.store if key not in seen]:
+            self._handler(Removed(old=self.store.pop(key)))
+        for key, record in fresh.items():
+            self._put(key, record)
+        self._version = version
+        self._list_wanted = False
+        self.lists += 1
+        if not self.synced.is_set():
+            log.info("resource_listed", resource=self.resource.name, objects=len(self.store))
+        self.synced.set()
+
+    async def watch_once(self) -> None:
+        """One watch from the last known resourceVersion until the server ends it or a new list is wanted.
+
+        Raises:
+            Expired: the server has forgotten that version; list again.
+            Transient: no connection, cut, or silent for too long; watch again from the same version.
+        """
+        if not self._version:  # an optional resource that the server does not have
+            await self._sleep(self._timing.silence_s)
+            self._list_wanted = True
+            return
+        timing = self._timing
+        path = self._path(
+            watch="1",
+            resourceVersion=self._version,
+            allowWatchBookmarks="true",
+            timeoutSeconds=int(random.uniform(timing.watch_s / 2, timing.watch_s)) or 1,
+        )
+        async with self._client.watch(path, silence_s=timing.silence_s) as lines:
+            self._watching()
+            async for line in lines:
+                self.take(line)
+                if self._list_wanted:
+                    return
+
+    def take(self, line: bytes) -> None:
+        """One line of a watch into the store and, if it matters, to the handler.
+
+        Raises:
+            Expired: the line says that the version is too old.
+            NodeIPAMError: the line is another error, or no event at all.
+        """
+        kind, raw = decode_event(line)
+        match kind:
+            case "ADDED" | "MODIFIED":
+                record = self._decode(raw)
+                if record is not None:
+                    self._put(self.resource.key(record), record)
+                    version = getattr(record, "resource_version", "")
+                    self._advance(version or _version_of(raw))
+                else:
+                    self._advance(_version_of(raw))
+            case "DELETED":
+                record = self._decode(raw)
+                if record is not None:
+                    old = self.store.pop(self.resource.key(record), None)
+                    if old is not None:
+                        self._handler(Removed(old=old))
+                self._advance(_version_of(raw))
+            case "BOOKMARK":
+                self._advance(_version_of(raw))
+            case "ERROR":
+                _, _, code, _ = parse_status(bytes(raw))
+                raise error_of(f"WATCH {self.resource.path}", code or 500, bytes(raw))
+            case _:
+                raise Transient(f"WATCH {self.resource.path}: unknown event type {kind!r}")
+
+    def _put(self, key: str, record: T) -> None:
+        old = self.store.get(key)
+        self.store[key] = record
+        if old is None:
+            self._handler(Added(new=record))
+        elif not self.resource.same(old, record):
+            self._handler(Changed(old=old, new=record))
+
+    def _decode(self, raw: Raw) -> T | None:
+        record = self.resource.decode(raw)
+        if record is None:
+            self._unnamed += 1
+            if self._unnamed == 1:
+                log.warning("object_ignored", resource=self.resource.name, reason="it has no readable name")
+        return record
+
+    def _advance(self, version: str) -> None:
+        if version:
+            self._version = version
+
+    async def _page(self, more: str) -> tuple[tuple[Raw, ...], str, str | None]:
+        """Items and resourceVersion of one page, and the token of the next; None after the last."""
+        path = self._path(limit=self._timing.page, **({"continue": more} if more else {}))
+        try:
+            page = decode_list(await self._client.get(path, timeout_s=self._timing.list_timeout_s))
+        except NotFound:
+            if not self.resource.optional:
+                raise
+            return (), "", None
+        return page.items, page.resource_version, page.more or None
+
+    def _path(self, **parameters: str | int) -> str:
+        return query(
+            self.resource.path,
+            {
+                **parameters,
+                "labelSelector": self.resource.label_selector,
+                "fieldSelector": self.resource.field_selector,
+            },
+        )
+
+    def _watching(self) -> None:
+        """The watch is open: the store is as fresh as it gets."""
+        self._client.reachability.answered()
+        self.stale_since_s = None
+        self.problem = ""
+
+    async def _failed(self, exc: NodeIPAMError) -> None:
+        if self.stale_since_s is None:
+            self.stale_since_s = self._clock()
+        if isinstance(exc, Permanent):
+            self._client.reachability.answered()
+            if self.problem != str(exc):
+                log.warning("resource_refused", resource=self.resource.name, reason=str(exc))
+        elif self._backoff.attempts:  # the first is often a passing cut, and the next attempt is near
+            self._client.reachability.failed(str(exc))
+        self.problem = str(exc)
+        retry_after_s = exc.retry_after_s if isinstance(exc, Transient) else None
+        await self._sleep(self._backoff.next_s(at_least_s=retry_after_s))
+
+
+def _version_of(raw: Raw) -> str:
+    metadata = decode_metadata(raw)
+    return metadata.resourceVersion if metadata is not None else ""
