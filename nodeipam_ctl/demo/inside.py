@@ -1,0 +1,54 @@
+"""How does the demo begin and end inside its namespaces? As PID 1 there: it makes /run its own, plays, and ends everything by ending."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nodeipam_ctl.demo.processes import run
+from nodeipam_ctl.errors import NodeIPAMError
+
+Play = Callable[[dict[str, Any]], Awaitable[int]]
+"""What happens inside: from the request to an exit code."""
+
+STOPPED = 130
+"""The exit code after the lifeline was cut; the process outside says which signal it was."""
+
+
+def main(play: Play) -> None:
+    """Runs a play and ends this process, and so every process in its PID namespace."""
+    code = 1
+    try:
+        code = asyncio.run(_until_cut(play))
+        sys.stdout.flush()
+    except NodeIPAMError as exc:
+        print(f"nodeipam-ctl: {exc}", file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        pass  # whoever read our output went away
+    # Not sys.exit: nothing in here needs to be put in order, the kernel takes it all away.
+    os._exit(code)
+
+
+async def _until_cut(play: Play) -> int:
+    request = json.loads(_read_line(sys.stdin.fileno()))
+    await run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
+    playing = asyncio.ensure_future(play(request))
+    cut = asyncio.get_running_loop().create_future()
+    # The other end is never written to again: readable means that the process outside is gone or wants us to go.
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lambda: cut.done() or cut.set_result(None))
+    await asyncio.wait({playing, cut}, return_when=asyncio.FIRST_COMPLETED)
+    return playing.result() if playing.done() else STOPPED
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(descriptor, 1)  # unbuffered: what follows the line is the lifeline
+        if not byte:
+            os._exit(STOPPED)
+        line += byte
+    return line
