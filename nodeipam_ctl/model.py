@@ -197,6 +197,34 @@ class LedgerEntry:
     reusable_at_s: float = 0.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerPage:
+    """One PodCIDRSlice: the lines of one nibble of the address space.
+
+    Attributes:
+        name: the object's name.
+        resource_version: what a write must carry; empty when the page does not exist yet.
+        findings: lines that could not be understood.
+    """
+
+    name: str
+    page: Network
+    uid: str = ""
+    resource_version: str = ""
+    entries: tuple[LedgerEntry, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceCIDR:
+    """Ranges of Service addresses (networking.k8s.io/v1); never handed out to nodes."""
+
+    name: str
+    uid: str = ""
+    resource_version: str = ""
+    cidrs: tuple[Network, ...] = ()
+
+
 class Verdict(StrEnum):
     """What became of one ClusterCIDR when a node asked."""
 

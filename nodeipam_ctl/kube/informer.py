@@ -83,12 +83,14 @@ class Timing:
         watch_s: how long the server keeps one watch open; each watch takes between half of it and all of it.
         silence_s: a watch that brings nothing for so long, not even a bookmark, is given up. The API server sends a bookmark
             about once a minute.
+        absent_s: how long until an optional resource that the server does not have is asked for again.
         page: objects in one list request.
     """
 
     watch_s: float = 300.0
     silence_s: float = 80.0
     list_timeout_s: float = 30.0
+    absent_s: float = 15.0
     page: int = 500
 
 
@@ -205,7 +207,7 @@ class Informer(Generic[T]):
             Transient: no connection, cut, or silent for too long; watch again from the same version.
         """
         if not self._version:  # an optional resource that the server does not have
-            await self._sleep(self._timing.silence_s)
+            await self._sleep(self._timing.absent_s)
             self._list_wanted = True
             return
         timing = self._timing

@@ -40,6 +40,8 @@ class Unreadable:
     uid: str
     resource_version: str
     finding: Finding
+    terminating: bool = False
+    finalizers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -220,6 +222,8 @@ def unreadable(
         name=shown,
         uid=metadata.uid,
         resource_version=metadata.resourceVersion,
+        terminating=metadata.deletionTimestamp is not None,
+        finalizers=tuple(metadata.finalizers or ()),
         finding=Finding(
             severity=Severity.ERROR,
             code=f"Unreadable{kind}",
