@@ -120,7 +120,7 @@ class Elector:
         except (Conflict, NotFound) as exc:
             return await self._settle(exc)
         except (NodeIPAMError, TimeoutError) as exc:
-            self._say(f"cannot renew: {exc or 'timed out'}")
+            self._say(f"cannot renew: {str(exc) or 'timed out'}")
             return False
         self._problem = ""
         return True
@@ -156,12 +156,14 @@ class Elector:
         """A renewal met another version: it was our own earlier one whose answer got lost, or we are out."""
         try:
             async with asyncio.timeout(max(0.001, self.leads_for_s())):
+                sent_s = self._clock()
                 lease = await self._read()
+                if lease is not None and lease.holder == self.identity:
+                    self._observe(lease)
+                    await self._write(lease, sent_s)
+                    return True
         except (NodeIPAMError, TimeoutError) as again:
-            self._say(f"cannot renew: {again or 'timed out'}")
-            return False
-        if lease is not None and lease.holder == self.identity:
-            self._observe(lease)  # the next turn renews from this version
+            self._say(f"cannot renew: {str(again) or 'timed out'}")
             return False
         self._leading_until_s = None
         self._problem = f"another holder: {lease.holder or 'nobody'}" if lease is not None else str(exc)

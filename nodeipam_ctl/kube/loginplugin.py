@@ -71,8 +71,7 @@ async def login(file: Path, *, user_name: str, tls: ssl.SSLContext | None) -> To
     from kubernetes_asyncio.config import ConfigException, kube_config
 
     try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-        loader = kube_config.KubeConfigLoader(config_dict=document, config_base_path=str(file.parent))
+        loader = kube_config.KubeConfigLoader(config_dict=_document(file), config_base_path=str(file.parent))
         given = await _ask(loader)
         if given.certificate and given.key and tls is not None:
             tls.load_cert_chain(given.certificate, given.key)
@@ -84,6 +83,12 @@ async def login(file: Path, *, user_name: str, tls: ssl.SSLContext | None) -> To
     if given.certificate and given.key:
         return None
     raise _usage(file, user_name, "gave neither token nor certificate")
+
+
+def _document(file: Path) -> Any:
+    import yaml
+
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 class _LoginFailed(Exception):
