@@ -1,0 +1,105 @@
+"""Who holds a block? A node, the rest after a node, an exclusion, or a promise to a node by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from nodeipam_ctl.ipam.space import Kind
+from nodeipam_ctl.model import NodeName, NodeUID, PoolName
+from nodeipam_ctl.prefixes import Address, Family
+
+NO_POOL: Final = PoolName("")
+"""The ClusterCIDR of blocks that lie outside every range."""
+
+Blocks = tuple[tuple[Family, int], ...]
+"""Blocks as (family, key), IPv4 first."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class NodeRecord:
+    """One node, by uid, and what it holds: what its `spec.podCIDRs` says, and what was promised to it before.
+
+    Attributes:
+        actual: blocks in the node's spec; they never change once they are there.
+        promised: blocks of an assignment, or of a ledger line, that the node's spec does not show yet.
+        pool: the ClusterCIDR its blocks are counted under; "" while they lie outside every range.
+        seen: the Node object was observed; a record that comes from the ledger alone was not.
+        addresses: the node's own addresses, which are kept out of what is handed out.
+        excluded: those of them that are marked, because they lie in a range.
+    """
+
+    kind: ClassVar[Kind] = Kind.ALLOCATED
+
+    uid: NodeUID
+    name: NodeName
+    created_s: float = 0.0
+    actual: Blocks = ()
+    promised: Blocks = ()
+    pool: PoolName = NO_POOL
+    since_s: float = 0.0
+    seen: bool = False
+    addresses: tuple[Address, ...] = ()
+    excluded: tuple[Exclusion, ...] = ()
+
+    @property
+    def held(self) -> Blocks:
+        """Every block it holds."""
+        if not self.promised:
+            return self.actual
+        return (*self.actual, *(b for b in self.promised if b not in self.actual))
+
+    def __str__(self) -> str:
+        return f"node {self.name}"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Rest:
+    """A released block that waits before another node may have it.
+
+    Attributes:
+        reusable_at_s: when the wait is over, in seconds since the epoch.
+        released_s: when the node was found gone.
+    """
+
+    kind: ClassVar[Kind] = Kind.RESTING
+
+    family: Family
+    key: int
+    node: NodeName
+    uid: NodeUID
+    pool: PoolName
+    released_s: float
+    reusable_at_s: float
+
+    def __str__(self) -> str:
+        return f"a rest after node {self.node}"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Exclusion:
+    """Addresses that are never handed out, and why."""
+
+    kind: ClassVar[Kind] = Kind.EXCLUDED
+
+    family: Family
+    key: int
+    why: str
+
+    def __str__(self) -> str:
+        return self.why
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Promise:
+    """A block that a ClusterCIDR's `static` promises to one node by name."""
+
+    kind: ClassVar[Kind] = Kind.EXCLUDED
+
+    family: Family
+    key: int
+    node: NodeName
+    pool: PoolName
+
+    def __str__(self) -> str:
+        return f"the promise to node {self.node} in ClusterCIDR {self.pool}"

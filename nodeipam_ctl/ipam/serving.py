@@ -1,0 +1,124 @@
+"""Which blocks of one ClusterCIDR does a node get? All of its families, or none and nothing changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodeipam_ctl.ipam.holders import Blocks, Promise, Rest
+from nodeipam_ctl.ipam.pools import Pool, block_text
+from nodeipam_ctl.ipam.rests import Rests
+from nodeipam_ctl.ipam.window import Occupancy, Window
+from nodeipam_ctl.model import NodeName, Retain
+from nodeipam_ctl.prefixes import Family
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """Blocks that are free for the node now.
+
+    Attributes:
+        ended: rests that were ended for it, because the node had them before or because nothing else was left.
+        early: whether any of them ended before its time for another node.
+        cursors: the windows whose search found a block, to be moved past it.
+    """
+
+    blocks: Blocks
+    rule: str = ""
+    ended: tuple[Rest, ...] = ()
+    early: bool = False
+    cursors: tuple[tuple[Window, int], ...] = ()
+
+
+def serve(
+    pool: Pool,
+    node: NodeName,
+    mask_sizes: tuple[tuple[Family, int], ...],
+    occupancies: dict[Family, Occupancy],
+    rests: Rests,
+) -> Served | str:
+    """Blocks for a node, not yet marked as its own; or why there are none, as the rule that decided."""
+    statics = dict(pool.statics.get(node, ())) if pool.statics else {}
+    retained = (
+        rests.of_name(node, pool.name) if pool.spec.retain is Retain.BY_NAME and rests.has_name(node) else {}
+    )
+    if not statics and not retained and not mask_sizes:
+        found: list[tuple[Family, int]] = []
+        for family, window in pool.windows:
+            key = window.next_fit()
+            if not key:
+                break
+            found.append((family, key))
+        else:
+            return Served(
+                blocks=tuple(found),
+                cursors=tuple(
+                    (window, key) for (_, window), (_, key) in zip(pool.windows, found, strict=True)
+                ),
+            )
+    return _serve_with_care(pool, node, dict(mask_sizes), statics, retained, occupancies, rests)
+
+
+def _serve_with_care(
+    pool: Pool,
+    node: NodeName,
+    mask_sizes: dict[Family, int],
+    statics: dict[Family, int],
+    retained: dict[Family, Rest],
+    occupancies: dict[Family, Occupancy],
+    rests: Rests,
+) -> Served | str:
+    blocks: list[tuple[Family, int]] = []
+    cursors: list[tuple[Window, int]] = []
+    ended: list[Rest] = []
+    early = False
+    rule = ""
+    refused = ""
+    for family, window in pool.windows:
+        length = mask_sizes.get(family, window.length)
+        if family in statics:
+            refused = _in_the_way(occupancies[family], family, statics[family], node)
+            if refused:
+                break
+            # The node's own block may rest after its predecessor: the promise is older than the rest.
+            for rest in [r for r in rests if r.family is family and r.key == statics[family]]:
+                rests.remove(rest)
+                ended.append(rest)
+            blocks.append((family, statics[family]))
+            rule = "static block"
+            continue
+        own = retained.get(family)
+        if own is not None and own.key.bit_length() - 1 == length and window.contains(own.key):
+            rests.remove(own)
+            if occupancies[family].space.is_free(own.key):
+                ended.append(own)
+                blocks.append((family, own.key))
+                rule = rule or "the block it had before (retain: ByName)"
+                continue
+            rests.add(own)
+        key = window.next_fit(length)
+        if not key:
+            key, given_up = rests.give_up_oldest(family, window, length)
+            ended.extend(given_up)
+            early = early or bool(given_up)
+        if not key:
+            refused = f"no free {family} block of /{length}"
+            break
+        blocks.append((family, key))
+        cursors.append((window, key))
+    if refused:
+        for rest in ended:
+            rests.add(rest)
+        return refused
+    return Served(blocks=tuple(blocks), rule=rule, ended=tuple(ended), early=early, cursors=tuple(cursors))
+
+
+def _in_the_way(occupancy: Occupancy, family: Family, key: int, node: NodeName) -> str:
+    """Who else holds a part of a node's static block, as the rule that refuses it; "" when nobody does."""
+    for other in occupancy.space.touching(key):
+        for holder in occupancy.space.holders(other):
+            if isinstance(holder, Promise) and holder.node == node:
+                continue
+            if isinstance(holder, Rest) and holder.key == key:
+                continue
+            return f"its static block {block_text(family, key)} is held by {holder}"
+    return ""

@@ -1,0 +1,243 @@
+"""Who holds which block, and under which ClusterCIDR is it counted? The bookkeeping below the allocator's decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from nodeipam_ctl.ipam import pools as pool_rules
+from nodeipam_ctl.ipam.blocks import key_of, key_of_address, length_of, network_of
+from nodeipam_ctl.ipam.eligibility import Order, Place
+from nodeipam_ctl.ipam.holders import Blocks, Exclusion, NodeRecord, Promise, Rest
+from nodeipam_ctl.ipam.pools import Pool
+from nodeipam_ctl.ipam.rests import Rests
+from nodeipam_ctl.ipam.window import Occupancy
+from nodeipam_ctl.model import ClusterCIDR, Finding, NodeName, NodeUID, PoolName, Retain, Severity
+from nodeipam_ctl.prefixes import Address, Family, Network, family_of
+
+
+class Tenancy:
+    """Every holder of every block: nodes by uid, rests, exclusions and promises, in one space per family.
+
+    Attributes:
+        records: nodes that were observed or that a ledger line names, by uid.
+        pools: the ClusterCIDRs that can be used.
+        invalid: those that cannot, with the reason.
+        nodes_of: how many nodes hold a block that is counted under a ClusterCIDR.
+    """
+
+    def __init__(self) -> None:
+        self.occupancies = {family: Occupancy(family) for family in Family}
+        self.rests = Rests(self.occupancies)
+        self.records: dict[NodeUID, NodeRecord] = {}
+        self.specs: dict[PoolName, ClusterCIDR] = {}
+        self.pools: dict[PoolName, Pool] = {}
+        self.invalid: tuple[tuple[PoolName, str], ...] = ()
+        self.nodes_of: Counter[PoolName] = Counter()
+        self._uids: dict[NodeName, NodeUID] = {}
+        self._exclusions: dict[str, list[Exclusion]] = {}
+        self._promises: list[Promise] = []
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+
+    def uid_of(self, name: NodeName) -> NodeUID | None:
+        """The uid under which a node of this name was observed last."""
+        return self._uids.get(name)
+
+    def meet(self, uid: NodeUID, name: NodeName) -> NodeRecord:
+        """The record of a node, made when it is not there yet."""
+        record = self.records.get(uid)
+        if record is None:
+            record = self.records[uid] = NodeRecord(uid=uid, name=name)
+        return record
+
+    def see(self, record: NodeRecord) -> None:
+        """The Node object was observed: its name belongs to this uid from now on."""
+        record.seen = True
+        self._uids[record.name] = record.uid
+
+    def part(self, record: NodeRecord) -> None:
+        """The node is gone: it holds nothing any more."""
+        self.hold(record, actual=(), promised=())
+        self.set_addresses(record, ())
+        del self.records[record.uid]
+        if self._uids.get(record.name) == record.uid:
+            del self._uids[record.name]
+
+    def hold(
+        self, record: NodeRecord, *, actual: Blocks, promised: Blocks, pool: PoolName | None = None
+    ) -> None:
+        """A node holds exactly these blocks from now on, counted under `pool` if that is given and covers them."""
+        before = record.held
+        record.actual, record.promised = actual, promised
+        after = record.held
+        if not before:
+            for family, key in after:
+                self.occupancies[family].add(key, record)
+        elif before != after:
+            for family, key in before:
+                if (family, key) not in after:
+                    self.occupancies[family].remove(key, record)
+            for family, key in after:
+                if (family, key) not in before:
+                    self.occupancies[family].add(key, record)
+        elif pool is None or pool == record.pool:
+            return
+        self.attribute(record, prefer=pool)
+
+    def attribute(self, record: NodeRecord, *, prefer: PoolName | None = None) -> None:
+        """Find the ClusterCIDR under which a node is counted; a node outside every range is counted under none.
+
+        The preferred one if its ranges contain a block of the node; else the one with most families in its ranges, then
+        most blocks of its own size, then the narrowest range, then the lowest name.
+        """
+        chosen = PoolName("")
+        held = record.held
+        if held:
+            wanted = prefer or record.pool
+            best: tuple[int, int, int] = (0, 0, 0)
+            scores: dict[PoolName, tuple[int, int, int]] = {}
+            for family, key in held:
+                for window, range_length in self.occupancies[family].windows_around(key):
+                    families, sizes, narrow = scores.get(window.owner, (0, 0, 0))
+                    fits = int(window.length == length_of(key))
+                    scores[window.owner] = (families + 1, sizes + fits, max(narrow, range_length))
+            if wanted in scores:
+                chosen = wanted
+            else:
+                for name in sorted(scores):
+                    if scores[name] > best:
+                        chosen, best = name, scores[name]
+        if chosen != record.pool:
+            if record.pool:
+                self.nodes_of[record.pool] -= 1
+            if chosen:
+                self.nodes_of[chosen] += 1
+            record.pool = chosen
+
+    def first_by_name(self, name: NodeName, order: Order) -> tuple[Place, ...]:
+        """The places of an order, with those first that promise or keep a block for a node of this name."""
+        if not self._promises and not self.rests.has_name(name):
+            return order.places
+        own = [place for place in order.places if self._is_personal(self.pools[place.pool], name)]
+        if not own:
+            return order.places
+        return (*own, *(place for place in order.places if place not in own))
+
+    def _is_personal(self, pool: Pool, name: NodeName) -> bool:
+        if name in pool.statics:
+            return True
+        return pool.spec.retain is Retain.BY_NAME and bool(self.rests.of_name(name, pool.name))
+
+    # -- what is kept out ----------------------------------------------------------------------------------------
+
+    def set_pools(self, specs: dict[PoolName, ClusterCIDR]) -> None:
+        """These are all ClusterCIDRs there are."""
+        usable: dict[PoolName, Pool] = {}
+        invalid: list[tuple[PoolName, str]] = []
+        for name, spec in specs.items():
+            reason = pool_rules.unusable(spec)
+            if reason is None:
+                usable[name] = pool_rules.compiled(spec, self.occupancies, self.pools.get(name))
+            else:
+                invalid.append((name, reason))
+        self.specs, self.pools, self.invalid = specs, usable, tuple(invalid)
+        for family, occupancy in self.occupancies.items():
+            occupancy.watch(tuple(w for pool in usable.values() for f, w in pool.windows if f is family))
+        for promise in self._promises:
+            self.occupancies[promise.family].remove(promise.key, promise)
+        self._promises = [
+            Promise(family=family, key=key, node=node, pool=pool.name)
+            for pool in usable.values()
+            for node, blocks in pool.statics.items()
+            for family, key in blocks
+        ]
+        for promise in self._promises:
+            self.occupancies[promise.family].add(promise.key, promise)
+        self.exclude(
+            "clustercidr",
+            [
+                (cidr, f"the exclusion {cidr} of ClusterCIDR {spec.name}")
+                for spec in usable.values()
+                for wanted in spec.spec.families.values()
+                for cidr in wanted.exclude
+            ],
+        )
+        for record in self.records.values():
+            self.attribute(record)
+            self.set_addresses(record, record.addresses)
+
+    def exclude(self, source: str, networks: Iterable[tuple[Network, str]]) -> None:
+        """Keep these networks out, instead of those that `source` named before; each comes with why."""
+        for old in self._exclusions.pop(source, ()):
+            self.occupancies[old.family].remove(old.key, old)
+        made = [
+            Exclusion(family=family_of(network), key=key_of(network), why=why) for network, why in networks
+        ]
+        if made:
+            self._exclusions[source] = made
+        for new in made:
+            self.occupancies[new.family].add(new.key, new)
+
+    def set_addresses(self, record: NodeRecord, addresses: tuple[Address, ...]) -> None:
+        """Keep a node's own addresses out, as far as they lie in a range of some ClusterCIDR."""
+        for old in record.excluded:
+            self.occupancies[old.family].remove(old.key, old)
+        made = []
+        for address in addresses:
+            key, occupancy = key_of_address(address), self.occupancies[family_of(address)]
+            if any(True for _ in occupancy.windows_around(key)):
+                made.append(
+                    Exclusion(
+                        family=occupancy.family, key=key, why=f"address {address} of node {record.name}"
+                    )
+                )
+        record.addresses, record.excluded = addresses, tuple(made)
+        for new in made:
+            self.occupancies[new.family].add(new.key, new)
+
+    # -- what rests ----------------------------------------------------------------------------------------------
+
+    def rest(
+        self, record: NodeRecord, blocks: Blocks, pool: PoolName, *, released_s: float, until_s: float
+    ) -> None:
+        """Blocks of a node that is gone rest from `released_s` until `until_s`."""
+        for family, key in blocks:
+            self.rests.add(
+                Rest(
+                    family=family,
+                    key=key,
+                    node=record.name,
+                    uid=record.uid,
+                    pool=pool,
+                    released_s=released_s,
+                    reusable_at_s=until_s,
+                )
+            )
+
+    def conflict_findings(self, record: NodeRecord, blocks: Blocks) -> tuple[Finding, ...]:
+        """What is wrong with a node holding these blocks: somebody else holds a part of them."""
+        found = []
+        for family, key in blocks:
+            space = self.occupancies[family].space
+            for other in space.touching(key):
+                for holder in space.holders(other):
+                    if holder is record or isinstance(holder, Rest):
+                        continue
+                    if isinstance(holder, Promise) and holder.node == record.name:
+                        continue
+                    if isinstance(holder, Exclusion) and holder in record.excluded:
+                        continue
+                    found.append(
+                        Finding(
+                            severity=Severity.ERROR,
+                            code="CIDRConflict",
+                            subject=f"node/{record.name}",
+                            message=f"its podCIDR {network_of(key, family)} overlaps "
+                            f"{network_of(other, family)}, held by {holder}",
+                            remedy="drain and delete one of them so that it registers again"
+                            if isinstance(holder, NodeRecord)
+                            else "drain and delete the node so that it registers again, or move what overlaps it",
+                        )
+                    )
+        return tuple(found)
