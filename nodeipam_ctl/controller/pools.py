@@ -1,0 +1,120 @@
+"""Which ClusterCIDRs exist now? kopf brings each change; a list of our own completes it at the start and every minute.
+
+kopf neither tells when its first list is complete nor what was deleted while it was cut off (`kube/crds.py`), and it is
+not told of CRDs that come later. The list answers all three, and costs one small request a minute.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from nodeipam_ctl.errors import NodeIPAMError, NotFound
+from nodeipam_ctl.kube.auth import Access
+from nodeipam_ctl.kube.backoff import Backoff
+from nodeipam_ctl.kube.client import Client, query
+from nodeipam_ctl.kube.crds import CustomResource, CustomResourceWatch
+from nodeipam_ctl.kube.informer import Delta, Informer, Resource
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+_LIST_EVERY_S = 60.0
+
+
+class CustomResources(Generic[T]):
+    """The present objects of some custom resources of one record type, in one store for each.
+
+    Args:
+        resources: the first must exist in the end; those that are `optional` may be missing or come later.
+        changed: called, in our loop, for each difference.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        access: Access,
+        resources: Sequence[Resource[T]],
+        changed: Callable[[Delta[T]], None],
+        *,
+        list_every_s: float = _LIST_EVERY_S,
+    ) -> None:
+        self._client = client
+        self._access = access
+        self._informers: dict[CustomResource, Informer[T]] = {
+            _custom(resource): Informer(client, resource, changed) for resource in resources
+        }
+        self._watch: CustomResourceWatch | None = None
+        self._list_every_s = list_every_s
+        self._backoff = Backoff(first_s=0.2, cap_s=10.0)
+        self.synced = asyncio.Event()
+        self.problem = "not listed yet"
+
+    def values(self) -> list[T]:
+        """The records of all resources."""
+        return [record for informer in self._informers.values() for record in informer.store.values()]
+
+    async def run(self) -> None:
+        """Lists and watches for ever; ends kopf's thread when cancelled."""
+        try:
+            while True:
+                wait_s = await self.turn()
+                await asyncio.sleep(wait_s)
+        finally:
+            await self._stop_watch()
+
+    async def turn(self) -> float:
+        """One list of everything, and a kopf that watches what exists; how many seconds to wait until the next turn."""
+        try:
+            present = [resource for resource in self._informers if await self._exists(resource)]
+            # kopf starts before the list, so that nothing falls between them.
+            if self._watch is None or set(present) != set(self._watch.resources):
+                await self._stop_watch()
+                self._watch = CustomResourceWatch(self._access, present, self._seen)
+                self._watch.start()
+            for informer in self._informers.values():
+                await informer.list_once()
+        except NodeIPAMError as exc:
+            problem = str(exc)
+            if isinstance(exc, NotFound):
+                problem = f"{exc}; install the CRDs: kubectl apply -f crds/"
+            if self._backoff.attempts == 0:
+                log.warning("cluster_cidrs_unreadable", reason=problem)
+            self.problem = problem
+            return self._backoff.next_s()
+        if self.problem:
+            log.info("cluster_cidrs_listed", objects=len(self.values()))
+        self.problem = ""
+        self._backoff.reset()
+        self.synced.set()
+        return self._list_every_s * random.uniform(0.8, 1.2)
+
+    async def _exists(self, resource: CustomResource) -> bool:
+        if not self._informers[resource].resource.optional:
+            await self._client.get(query(resource.path, {"limit": 1}))
+            return True
+        try:
+            await self._client.get(query(resource.path, {"limit": 1}))
+        except NotFound:
+            return False
+        return True
+
+    def _seen(self, resource: CustomResource, deleted: bool, body: Mapping[str, Any]) -> None:  # noqa: FBT001
+        kind = "DELETED" if deleted else "MODIFIED"
+        self._informers[resource].take(json.dumps({"type": kind, "object": body}).encode())
+
+    async def _stop_watch(self) -> None:
+        if self._watch is not None:
+            watch, self._watch = self._watch, None
+            await watch.stop()
+
+
+def _custom(resource: Resource[Any]) -> CustomResource:
+    _, _, group, version, plural = resource.path.split("/")
+    return CustomResource(group=group, version=version, plural=plural)

@@ -1,0 +1,336 @@
+"""What happens between a Node without podCIDRs and a Node with them? One turn: queue, decision, ledger, PATCH, outcome.
+
+::
+
+    informer ─▶ on_node ─▶ queue ─▶ turn: allocator.decide ─▶ ledger.promise ─▶ patcher.submit ─▶ on_settled
+                   │                                            (line stands)                        │
+                   └─▶ allocator.observe / forget                                events, metrics, log line
+
+The allocator (pure) reserves a block before it is written anywhere, and keeps it until the outcome is certain. Nothing here
+waits for a request: the ledger and the patcher call back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+import structlog
+
+from nodeipam_ctl.controller.metrics import ControllerMetrics
+from nodeipam_ctl.controller.patcher import Outcome, Settled
+from nodeipam_ctl.controller.queue import NodeQueue
+from nodeipam_ctl.ipam.allocator import Allocator
+from nodeipam_ctl.ipam.outcomes import Released, Woken
+from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, NodeUID, Refusal
+from nodeipam_ctl.prefixes import Network
+
+log = structlog.get_logger(__name__)
+
+RETRY_REFUSED_S = 30.0
+"""How long an assignment rests that the API server refused (an admission webhook, most likely), in seconds."""
+
+
+class Ledger(Protocol):
+    """Where promises are written before a Node is patched; `submit` of the patcher follows once the line stands."""
+
+    def promise(self, assignment: Assignment, node: Node) -> None:
+        """Writes the lines of an assignment, then has its Node patched."""
+        ...
+
+    def observe(self, node: Node) -> None:
+        """A Node has podCIDRs or other addresses than its lines say."""
+        ...
+
+    def withdraw(self, uid: NodeUID, cidrs: tuple[Network, ...]) -> None:
+        """Blocks were promised to a node that did not take them: their lines go."""
+        ...
+
+    def release(self, released: Released) -> None:
+        """A node is gone: its lines rest or go."""
+        ...
+
+    def woke(self, woken: Woken) -> None:
+        """A rest is over: its line goes."""
+        ...
+
+
+class Patches(Protocol):
+    """The patcher, as far as it is needed here."""
+
+    def __contains__(self, uid: NodeUID) -> bool: ...
+
+    def cancel(self, uid: NodeUID) -> None:
+        """Stops trying."""
+        ...
+
+
+class Told(Protocol):
+    """Who tells people: events."""
+
+    def assigned(self, assignment: Assignment) -> None:
+        """A Node has its podCIDRs now."""
+        ...
+
+    def refused(self, refusal: Refusal) -> bool:
+        """A Node gets nothing now; says whether that is news."""
+        ...
+
+    def failed(self, settled: Settled) -> None:
+        """The API server refused an assignment."""
+        ...
+
+    def conflict(self, node: Node, finding: Finding) -> bool:
+        """A Node's podCIDRs collide with something; says whether that is news."""
+        ...
+
+    def reused_early(self, woken: Woken) -> None:
+        """A block went to another node before its rest was over, because nothing else was left."""
+        ...
+
+    def gone(self, uid: NodeUID) -> None:
+        """Nothing more will be said about this Node."""
+        ...
+
+
+class Reconciler:
+    """The controller's state and its turns.
+
+    Args:
+        nodes: the informer's store, by uid.
+        changed: called when the ClusterCIDRs' usage may have changed.
+        clock: seconds since the epoch.
+        monotonic: seconds, for durations.
+        allocate: False only mirrors what others allocate.
+    """
+
+    def __init__(
+        self,
+        *,
+        allocator: Allocator,
+        nodes: Mapping[str, Node],
+        queue: NodeQueue,
+        told: Told,
+        metrics: ControllerMetrics,
+        changed: Callable[[], None],
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        allocate: bool = True,
+    ) -> None:
+        self.allocator = allocator
+        self.queue = queue
+        self._nodes = nodes
+        self._told = told
+        self._metrics = metrics
+        self._changed = changed
+        self._clock = clock
+        self._monotonic = monotonic
+        self._allocate = allocate
+        self._seen_at_s: dict[NodeUID, float] = {}
+        self._due: asyncio.TimerHandle | None = None
+        self._retries: dict[NodeUID, asyncio.TimerHandle] = {}
+        self.ledger: Ledger
+        self.patches: Patches
+
+    async def run(self) -> None:
+        """Takes turns for ever. Start it only when Nodes, ClusterCIDRs and ledger pages are all completely known."""
+        try:
+            while True:
+                self.turn(await self.queue.batch())
+        finally:
+            for timer in (self._due, *self._retries.values()):
+                if timer is not None:
+                    timer.cancel()
+
+    def turn(self, batch: Iterable[NodeUID]) -> None:
+        """Decides for a batch, and for waiting nodes whose answer changed."""
+        if not self._allocate:
+            return
+        now_s = self._clock()
+        asked = [
+            node
+            for uid in batch
+            if (node := self._nodes.get(uid)) is not None and not node.pod_cidrs and uid not in self.patches
+        ]
+        for decision in self.allocator.decide(asked, now_s):
+            match decision:
+                case Assignment():
+                    node = self._nodes.get(decision.uid)
+                    if node is not None and decision.uid not in self.patches:
+                        self._metrics.decided("assigned")
+                        self.ledger.promise(decision, node)
+                case Refusal():
+                    self._refused(decision)
+        for woken in self.allocator.woken():
+            self._woke(woken)
+        self._wait_for_rests(now_s)
+        self._changed()
+
+    def on_node(self, delta: Delta[Node]) -> None:
+        """One difference in the cluster's Nodes, from the informer."""
+        match delta:
+            case Added(new=node):
+                self._observe(node)
+            case Changed(old=old, new=node):
+                self._observe(node, old)
+            case Removed(old=node):
+                self._removed(node)
+
+    def set_pools(self, pools: Iterable[ClusterCIDR]) -> tuple[Finding, ...]:
+        """These are all ClusterCIDRs now; waiting nodes are looked at again."""
+        findings = self.allocator.set_pools(pools)
+        self._space_changed()
+        return findings
+
+    def on_settled(self, settled: Settled) -> None:
+        """The certain end of an attempt to patch a Node, from the patcher."""
+        assignment = settled.assignment
+        uid = assignment.uid
+        self._metrics.settled(settled.outcome)
+        match settled.outcome:
+            case Outcome.BOUND:
+                self.allocator.settle(uid)
+                took_s = self._monotonic() - self._seen_at_s.pop(uid, self._monotonic())
+                self._metrics.assigned_after(took_s)
+                log.info(
+                    "pod_cidr_assigned",
+                    node=assignment.node,
+                    pod_cidrs=[str(cidr) for cidr in assignment.pod_cidrs],
+                    pool=assignment.pool,
+                    took_ms=round(took_s * 1000, 1),
+                )
+                self._told.assigned(assignment)
+            case Outcome.TAKEN:
+                self._taken(settled)
+            case Outcome.REFUSED:
+                # The promise is kept: the same blocks are tried again, so nothing leaks and nothing is given twice.
+                log.error("pod_cidr_assignment_failed", node=assignment.node, reason=settled.reason)
+                self._told.failed(settled)
+                self._retry(uid)
+            case Outcome.GONE:
+                # The informer tells as well, with everything that follows from it.
+                log.info("node_gone_before_assignment", node=assignment.node)
+            case Outcome.CANCELLED:
+                log.info("pod_cidr_assignment_cancelled", node=assignment.node, reason="the Node is gone")
+
+    def _observe(self, node: Node, old: Node | None = None) -> None:
+        observed = self.allocator.observe(node, self._clock())
+        for finding in observed.findings:
+            if self._told.conflict(node, finding):
+                log.warning(
+                    "pod_cidr_conflict", node=node.name, problem=finding.message, remedy=finding.remedy
+                )
+                self._metrics.conflict(finding.code)
+        if observed.returned:
+            self.ledger.withdraw(node.uid, observed.returned)
+            self._space_changed()
+        if node.pod_cidrs:
+            self.queue.discard(node.uid)
+            if old is None or old.pod_cidrs != node.pod_cidrs or old.internal_ips != node.internal_ips:
+                self.ledger.observe(node)
+                self._changed()
+        elif observed.wants and (old is None or _asks_anew(old, node)):
+            if old is None:
+                self._seen_at_s[node.uid] = self._monotonic()
+            if node.uid not in self.patches:
+                self.queue.put(node.uid)
+        for problem in node.problems if old is None or old.problems != node.problems else ():
+            log.warning("node_not_understood", node=node.name, problem=problem)
+
+    def _removed(self, node: Node) -> None:
+        uid = node.uid
+        self.queue.discard(uid)
+        self._seen_at_s.pop(uid, None)
+        if (timer := self._retries.pop(uid, None)) is not None:
+            timer.cancel()
+        self.patches.cancel(uid)
+        self._told.gone(uid)
+        released = self.allocator.forget(uid, self._clock())
+        if released is not None and released.blocks:
+            log.info(
+                "pod_cidr_released",
+                node=node.name,
+                pod_cidrs=[str(cidr) for cidr in released.blocks],
+                pool=released.pool,
+                rests_s=round(max(0.0, released.resting_until_s - self._clock()), 1),
+            )
+            self._metrics.released(len(released.blocks))
+        if released is not None:
+            self.ledger.release(released)
+            self._wait_for_rests(self._clock())
+        self._space_changed()
+
+    def _refused(self, refusal: Refusal) -> None:
+        self._metrics.decided("refused")
+        if self._told.refused(refusal):
+            log.warning(
+                "pod_cidr_not_available",
+                node=refusal.node,
+                reason=refusal.reason.value,
+                message=refusal.message,
+            )
+
+    def _taken(self, settled: Settled) -> None:
+        node = settled.node
+        assert node is not None
+        assignment = settled.assignment
+        log.warning(
+            "pod_cidr_set_by_another",
+            node=node.name,
+            ours=[str(cidr) for cidr in assignment.pod_cidrs],
+            theirs=[str(cidr) for cidr in node.pod_cidrs],
+            remedy="run one allocator only: kube-controller-manager needs --allocate-node-cidrs=false",
+        )
+        self._metrics.conflict("SecondAllocator")
+        if node.pod_cidrs:
+            self._observe(node)
+        else:
+            self.allocator.release(assignment.uid)
+            self.ledger.withdraw(assignment.uid, assignment.pod_cidrs)
+            self._space_changed()
+
+    def _retry(self, uid: NodeUID) -> None:
+        def again() -> None:
+            self._retries.pop(uid, None)
+            self.queue.put(uid)
+
+        self._retries[uid] = asyncio.get_running_loop().call_later(RETRY_REFUSED_S, again)
+
+    def _space_changed(self) -> None:
+        self._changed()
+        if self.allocator.has_due():
+            self.queue.wake()
+
+    def _woke(self, woken: Woken) -> None:
+        log.info(
+            "pod_cidr_rested",
+            pod_cidr=str(woken.cidr),
+            after=woken.node,
+            pool=woken.pool,
+            early=woken.early,
+            taken_by=woken.taken_by,
+        )
+        if woken.early:
+            self._told.reused_early(woken)
+        self.ledger.woke(woken)
+
+    def _wait_for_rests(self, now_s: float) -> None:
+        """Takes a turn when the next rest ends: a node may wait for the block, and its ledger line goes."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        end_s = self.allocator.next_end_s()
+        if end_s is not None:
+            wait_s = max(0.0, end_s - now_s) + 0.001
+            self._due = asyncio.get_running_loop().call_later(wait_s, self.queue.wake)
+
+
+def _asks_anew(old: Node, node: Node) -> bool:
+    """Whether a Node without podCIDRs changed in something that decisions depend on."""
+    return bool(old.pod_cidrs) or (old.labels, old.annotations, old.deleting) != (
+        node.labels,
+        node.annotations,
+        node.deleting,
+    )

@@ -1,0 +1,158 @@
+"""When is the status of a ClusterCIDR written, and its finalizer? At most once a second per object, exact when things are quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from nodeipam_ctl.controller.conditions import status
+from nodeipam_ctl.errors import Conflict, Invalid, NodeIPAMError, NotFound
+from nodeipam_ctl.ipam.outcomes import PoolUsage
+from nodeipam_ctl.kube.backoff import Backoff
+from nodeipam_ctl.kube.client import Client, segment
+from nodeipam_ctl.kube.wire.cluster_cidrs import CLUSTER_CIDRS, X_K8S_GROUP
+from nodeipam_ctl.kube.wire.envelope import rfc3339
+from nodeipam_ctl.model import ClusterCIDR, Finding, PoolName
+
+log = structlog.get_logger(__name__)
+
+FINALIZER = "nodeipam.dev/in-use"
+"""Keeps a ClusterCIDR until no node holds a block of it."""
+
+_EVERY_S = 1.0
+_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolView:
+    """A ClusterCIDR and what is known about it now."""
+
+    pool: ClusterCIDR
+    usage: PoolUsage
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Written:
+    """What the API server holds, as far as we know."""
+
+    uid: str
+    status: Mapping[str, Any] = field(default_factory=dict)
+
+
+class StatusWriter:
+    """Writes status and finalizers of our ClusterCIDRs, whenever `changed` was called since the last round.
+
+    Objects of networking.x-k8s.io have no status, and their finalizer belongs to their own controller.
+
+    Args:
+        views: all ClusterCIDRs now; asked once in a round.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        views: Callable[[], Iterable[PoolView]],
+        *,
+        clock: Callable[[], float],
+        every_s: float = _EVERY_S,
+    ) -> None:
+        self._client = client
+        self._views = views
+        self._clock = clock
+        self._every_s = every_s
+        self._wanted = asyncio.Event()
+        self._written: dict[PoolName, _Written] = {}
+        self._places = asyncio.Semaphore(_IN_FLIGHT)
+        self._backoff = Backoff(first_s=1.0, cap_s=30.0)
+
+    def changed(self) -> None:
+        """Asks for a round; costs nothing, so it may be called for every node."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Rounds for ever, never closer than a second."""
+        while True:
+            await self._wanted.wait()
+            problem = await self.round()
+            if problem is None:
+                self._backoff.reset()
+                await asyncio.sleep(self._every_s)
+            else:
+                if self._backoff.attempts == 0:
+                    log.warning("cluster_cidr_status_not_written", reason=str(problem))
+                self._wanted.set()
+                await asyncio.sleep(self._backoff.next_s())
+
+    async def round(self) -> NodeIPAMError | None:
+        """Writes what differs from what the API server holds; the first failure, if any."""
+        self._wanted.clear()
+        views = [view for view in self._views() if not view.pool.name.startswith(f"{X_K8S_GROUP}/")]
+        present = {view.pool.name for view in views}
+        for name in [name for name in self._written if name not in present]:
+            del self._written[name]
+        results = await asyncio.gather(*(self._bring_up_to_date(view) for view in views))
+        return next((result for result in results if result is not None), None)
+
+    async def _bring_up_to_date(self, view: PoolView) -> NodeIPAMError | None:
+        async with self._places:
+            try:
+                await self._finalizer(view)
+                await self._status(view)
+            except NotFound:
+                self._written.pop(view.pool.name, None)  # gone: the watch tells
+            except (Conflict, Invalid) as exc:
+                # Changed or re-created since we saw it: its event brings the next round.
+                self._written.pop(view.pool.name, None)
+                log.debug("cluster_cidr_changed_meanwhile", pool=view.pool.name, reason=str(exc))
+            except NodeIPAMError as exc:
+                return exc
+        return None
+
+    async def _finalizer(self, view: PoolView) -> None:
+        pool = view.pool
+        has = FINALIZER in pool.finalizers
+        if has == (not pool.terminating or view.usage.nodes > 0) or (pool.terminating and not has):
+            return
+        others = [name for name in pool.finalizers if name != FINALIZER]
+        wanted = others if has else [*others, FINALIZER]
+        # The whole list is replaced, so only if nobody else changed it meanwhile.
+        metadata = {"uid": pool.uid, "resourceVersion": pool.resource_version, "finalizers": wanted}
+        await self._client.patch(_path(pool), json.dumps({"metadata": metadata}).encode())
+        if has:
+            log.info("cluster_cidr_let_go", pool=pool.name, reason="it is being deleted and no node uses it")
+
+    async def _status(self, view: PoolView) -> None:
+        pool = view.pool
+        if pool.terminating and view.usage.nodes == 0:
+            return  # it is gone, or will be at once
+        known = self._written.get(pool.name)
+        if known is None or known.uid != pool.uid:
+            known = self._written[pool.name] = _Written(
+                uid=pool.uid, status=_status_of(await self._client.get(_path(pool)))
+            )
+        wanted = status(pool, view.usage, view.findings, before=known.status, now=rfc3339(self._clock()))
+        if {key: value for key, value in wanted.items() if value is not None} == known.status:
+            return
+        body = json.dumps({"metadata": {"uid": pool.uid}, "status": wanted}).encode()
+        known.status = _status_of(await self._client.patch(f"{_path(pool)}/status", body))
+        log.debug("cluster_cidr_status_written", pool=pool.name, nodes=view.usage.nodes)
+
+
+def _path(pool: ClusterCIDR) -> str:
+    return f"{CLUSTER_CIDRS}/{segment(pool.name)}"
+
+
+def _status_of(body: bytes) -> Mapping[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return {}
+    found = document.get("status") if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
