@@ -6,6 +6,7 @@ Every flag has an environment variable: `--node-name` is `NODEIPAM_NODE_NAME`. `
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 ENVIRONMENT_PREFIX = "NODEIPAM"
@@ -57,15 +58,29 @@ class AgentSettings:
 
     Attributes:
         kubeconfig: None reads the service account of the Pod.
+        feed: "nodes" reads Node objects, "slices" the controller's ledger.
         metrics_address: as in the controller.
         audit_period_s: how often the whole host state is compared again, without any event; jittered by 20 %.
+        route_metric: metric of our routes; never 0, which IPv6 would turn into 1024.
+        service_cidrs: ranges that no peer may claim.
+        cni_flavour: which built-in conflist, "ptp" or "bridge"; `cni_template` replaces both.
+        cni_data_dir: host-local's dataDir; None is the plugin's own default, which is one for the whole machine.
+        network_unavailable: keep the Node's NetworkUnavailable condition true to reality; off when a cloud does it.
     """
 
     node_name: str
     kubeconfig: Path | None = None
     backend: str = "host-gw"
+    feed: str = "nodes"
     cni_conf_dir: Path = Path("/etc/cni/net.d")
+    cni_flavour: str = "ptp"
+    cni_template: Path | None = None
+    cni_data_dir: Path | None = None
     metrics_address: str | None = "127.0.0.1:9412"
     audit_period_s: float = 45.0
+    route_metric: int = 100
+    route_table: int = 254
+    service_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    network_unavailable: bool = True
     log_format: str = "auto"
     log_level: str = "info"

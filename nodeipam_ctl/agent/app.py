@@ -1,0 +1,245 @@
+"""How do the agent's parts run together? One loop of turns, woken by the feed, the kernel and the clock; a clean stop leaves forwarding as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import structlog
+
+from nodeipam_ctl.agent import kernel
+from nodeipam_ctl.agent.condition import ConditionWriter
+from nodeipam_ctl.agent.feed import NodeFeed
+from nodeipam_ctl.agent.metrics import AgentMetrics
+from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
+from nodeipam_ctl.agent.report import Reporter
+from nodeipam_ctl.errors import NodeIPAMError, UsageError
+from nodeipam_ctl.kube.auth import load as load_access
+from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.linux.host import Host
+from nodeipam_ctl.linux.netlink import Monitor
+from nodeipam_ctl.routing import backends, cni
+from nodeipam_ctl.settings import AgentSettings
+from nodeipam_ctl.telemetry.http import TelemetryServer
+from nodeipam_ctl.telemetry.readiness import Readiness
+
+log = structlog.get_logger(__name__)
+
+_DEBOUNCE_S = 0.02
+_RETRY_S = 1.0
+_SECOND_LIST_S = 20.0
+
+
+async def run(settings: AgentSettings) -> None:
+    """Runs the agent until SIGTERM or SIGINT.
+
+    Raises:
+        UsageError: a flag, the kubeconfig or the CNI template cannot be used, or privileges are missing.
+    """
+    access = await load_access(settings.kubeconfig)
+    template = read_template(settings)
+    backend = backends.load(settings.backend)
+    with open_host(settings) as host:
+        reconciler = Reconciler(settings, host, backend, template=template)
+        async with Client(access, component="nodeipam-ctl-agent", connections=4) as client:
+            agent = Agent(settings, client, host, reconciler)
+            log.info("agent_started", node=settings.node_name, backend=settings.backend, server=access.server)
+            await _until_stopped(agent)
+    log.info("agent_stopped", node=settings.node_name, forwarding="stays")
+
+
+class Agent:
+    """The loop of turns and what wakes it."""
+
+    def __init__(self, settings: AgentSettings, client: Client, host: Host, reconciler: Reconciler) -> None:
+        self.settings = settings
+        self.readiness = Readiness()
+        self.metrics = AgentMetrics()
+        self._host = host
+        self._reconciler = reconciler
+        self._wake = asyncio.Event()
+        self._feed = NodeFeed(client, settings.node_name, changed=self._wake.set)
+        self._condition = ConditionWriter(client, settings.node_name)
+        self._reporter = Reporter()
+        self._disturbed_s: float | None = None
+        self._relist_at_s: float | None = None
+        self._retry_at_s: float | None = None
+        self._told = not settings.network_unavailable
+        self._turn: Turn | None = None
+        self.readiness.check("feed", self._feed_problem)
+        self.readiness.check("host", self._host_problem)
+
+    async def run(self) -> None:
+        """Serves probes and metrics, follows the cluster and keeps the host, for ever."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self.settings.metrics_address is not None:
+                server = TelemetryServer(
+                    self.settings.metrics_address,
+                    metrics=self.metrics.metrics.exposition,
+                    readiness=self.readiness,
+                )
+                await stack.enter_async_context(server)
+            heard = kernel.monitor(neighbours=bool(self._reconciler.devices))
+            stack.callback(heard.close)
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            await stack.enter_async_context(self._listening(heard))
+            tasks.create_task(self._feed.run(), name="feed")
+            tasks.create_task(self._turns(), name="turns")
+
+    async def _turns(self) -> None:
+        audit_at_s = self._next_audit_s()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._earliest_s(audit_at_s)):
+                    await self._wake.wait()
+            await asyncio.sleep(_DEBOUNCE_S)
+            self._wake.clear()
+            now_s = _loop_time_s()
+            if audit_at_s <= now_s:
+                self._reconciler.dirty.everything()
+                audit_at_s = self._next_audit_s()
+            if self._relist_at_s is not None and self._relist_at_s <= now_s:
+                self._relist_at_s = None
+                self._feed.relist()
+            try:
+                await self.one_turn()
+            except Exception as exc:  # a bug of ours: routes stay as they are, and the next turn looks afresh
+                log.exception("turn_failed", error=f"{type(exc).__name__}: {exc}")
+                self._reconciler.dirty.everything()
+                self._retry_at_s = _loop_time_s() + _RETRY_S
+
+    async def one_turn(self) -> Turn | None:
+        """One turn, if the cluster is known; what it did, None when nothing could be done."""
+        snapshot = self._feed.snapshot()
+        if snapshot.lists == 0:
+            return None
+        disturbed_s, self._disturbed_s = self._disturbed_s, None
+        self._retry_at_s = None
+        doubtful = bool(self._reconciler.dirty)
+        same_cluster = self._turn is not None and self._turn.snapshot == snapshot
+        began_s = time.monotonic()
+        try:
+            turn = await asyncio.to_thread(self._reconciler.turn, snapshot)
+        except NodeIPAMError as exc:
+            self._reporter.unreadable(str(exc))
+            self._reconciler.dirty.everything()
+            self._retry_at_s = _loop_time_s() + _RETRY_S
+            return None
+        ended_s = time.monotonic()
+        self.metrics.took(turn, peers=len(snapshot.peers), seconds=ended_s - began_s)
+        if doubtful and same_cluster and turn.outcome.done:
+            self.metrics.healed(turn, seconds=None if disturbed_s is None else ended_s - disturbed_s)
+        self._reporter.turn(turn, seconds=ended_s - began_s, healed=doubtful and same_cluster)
+        self._turn = turn
+        if turn.retry:
+            self._retry_at_s = _loop_time_s() + _RETRY_S
+        if turn.held and self._relist_at_s is None:
+            self._relist_at_s = _loop_time_s() + _SECOND_LIST_S
+        await self._tell_condition(turn)
+        return turn
+
+    async def _tell_condition(self, turn: Turn) -> None:
+        node = self._feed.own_node
+        if node is None or not self.settings.network_unavailable:
+            return
+        self._told = await self._condition.tell(node, turn.desired.waiting or _essential_failure(turn))
+        if not self._told:
+            self._retry_at_s = _loop_time_s() + _RETRY_S
+
+    @contextlib.asynccontextmanager
+    async def _listening(self, heard: Monitor) -> AsyncIterator[None]:
+        def arrived() -> None:
+            messages, lost = heard.read()
+            if lost:
+                log.warning("kernel_events_lost", effect="everything is read again")
+                self._reconciler.dirty.everything()
+            if kernel.mark(self._reconciler, messages, echo_port=self._host.port) or lost:
+                if self._disturbed_s is None:
+                    self._disturbed_s = time.monotonic()
+                self._wake.set()
+
+        loop = asyncio.get_running_loop()
+        loop.add_reader(heard.fileno(), arrived)
+        try:
+            yield
+        finally:
+            loop.remove_reader(heard.fileno())
+
+    def _next_audit_s(self) -> float:
+        return _loop_time_s() + self.settings.audit_period_s * random.uniform(0.8, 1.2)
+
+    def _earliest_s(self, audit_at_s: float) -> float:
+        return min(at for at in (audit_at_s, self._relist_at_s, self._retry_at_s) if at is not None)
+
+    def _feed_problem(self) -> str:
+        return self._feed.problem or ("" if self._feed.synced else "the first list is not complete")
+
+    def _host_problem(self) -> str:
+        if self._turn is None:
+            return "no turn has been completed"
+        return self._turn.desired.waiting or reasons(self._turn.outcome.failed)
+
+
+@contextlib.contextmanager
+def open_host(settings: AgentSettings) -> Iterator[Host]:
+    """This host, if we may change it.
+
+    Raises:
+        UsageError: privileges are missing.
+    """
+    if os.geteuid() != 0:
+        raise UsageError(
+            "the agent changes routes and settings: run it as root, or with CAP_NET_ADMIN in a privileged Pod"
+        )
+    host = Host(cni_conf_dir=settings.cni_conf_dir)
+    try:
+        yield host
+    finally:
+        host.close()
+
+
+def read_template(settings: AgentSettings) -> str | None:
+    """The CNI template of the settings, checked; None for the built-in one.
+
+    Raises:
+        UsageError: the file cannot be read or is no conflist.
+    """
+    if settings.cni_template is None:
+        return None
+    try:
+        text = settings.cni_template.read_text(encoding="utf-8")
+    except (OSError, ValueError) as exc:
+        raise UsageError(
+            f"--cni-template {settings.cni_template}: cannot be read: {exc}; check the path"
+        ) from exc
+    cni.conflist(text, pod_cidrs=(), mtu_bytes=1500)
+    return text
+
+
+def _essential_failure(turn: Turn) -> str:
+    text = reasons(turn.outcome.failed)
+    return f"HostNotProgrammed: {text}" if text else ""
+
+
+async def _until_stopped(agent: Agent) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    running = asyncio.create_task(agent.run(), name="agent")
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not running.done():
+        running.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
+
+
+def _loop_time_s() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,70 @@
+"""What did the kernel just change, and which part of what we know does it touch? Events of rtnetlink, sorted into `Dirty`."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+from nodeipam_ctl.agent.reconcile import Reconciler
+from nodeipam_ctl.linux import links, rtnl
+from nodeipam_ctl.linux.netlink import Message, Monitor
+from nodeipam_ctl.routing.state import Kind
+from nodeipam_ctl.settings import ROUTE_PROTOCOL
+
+_LINK, _NEIGHBOUR, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 1, 3, 5, 7, 9, 11
+_IPV4_SETTINGS, _IPV6_SETTINGS = 24, 25
+_INDEX = struct.Struct("=xxxxi")  # at the same place in the headers of links, addresses and neighbours
+_ON_DEVICE = (Kind.LINK, Kind.ADDRESS, Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
+
+
+def monitor(*, neighbours: bool) -> Monitor:
+    """A monitor of what can disturb us; neighbours only for backends that keep some: ARP makes many events."""
+    groups = [_LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE, _IPV4_SETTINGS, _IPV6_SETTINGS]
+    return Monitor([*groups, _NEIGHBOUR] if neighbours else groups)
+
+
+def mark(reconciler: Reconciler, messages: Iterable[Message], *, echo_port: int) -> bool:
+    """Marks what the events make doubtful; whether anything was.
+
+    A device that goes down takes its IPv4 routes along without a word about them, so an event of a device on which we
+    stand makes everything on it doubtful, even if the device looks the same by now.
+    """
+    ours = _indexes(reconciler)
+    dirty = reconciler.dirty
+    touched = False
+    wanted = None
+    for message in messages:
+        if message.port == echo_port:
+            continue
+        match message.type:
+            case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE:
+                if rtnl.route_protocol(message.body) != ROUTE_PROTOCOL:
+                    if wanted is None:
+                        wanted = frozenset(rtnl.packed_destination(net) for net in reconciler.wanted)
+                    if rtnl.route_destination(message.body) not in wanted:
+                        continue
+                dirty.kinds.add(Kind.ROUTE)
+            case links.RTM_NEWLINK | links.RTM_DELLINK | rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
+                dirty.facts = True
+                if _INDEX.unpack_from(message.body)[0] in ours:
+                    dirty.kinds.update(_ON_DEVICE)
+            case rtnl.RTM_NEWNEIGH | rtnl.RTM_DELNEIGH:
+                if rtnl.neighbour_device(message.body) not in ours:
+                    continue
+                dirty.kinds.add(Kind.FDB if message.body[0] == rtnl.AF_BRIDGE else Kind.NEIGHBOUR)
+            case 80:  # RTM_NEWNETCONF: forwarding and the like
+                dirty.facts = True
+                dirty.kinds.add(Kind.SYSCTL)
+            case _:
+                continue
+        touched = True
+    return touched
+
+
+def _indexes(reconciler: Reconciler) -> frozenset[int]:
+    """Devices we stand on: all with a subnet, since any may be the way to a peer, and our own."""
+    return frozenset(
+        link.index
+        for link in reconciler.facts.links
+        if link.ours or any(not subnet.is_link_local for subnet in link.subnets)
+    )

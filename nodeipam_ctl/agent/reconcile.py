@@ -1,0 +1,234 @@
+"""One turn of the agent: what the cluster and the host say in, desired state, difference, guard, plan, effect out.
+
+A turn is level-triggered: whatever woke it, it compares everything it knows. What it knows of the host is the last dump and
+its own writes since; `Dirty` says which parts of that a kernel event has made doubtful, and only those are read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from nodeipam_ctl.errors import NodeIPAMError, NotFound, Transient
+from nodeipam_ctl.linux.host import Host, Interest, Outcome
+from nodeipam_ctl.linux.netlink import KernelError
+from nodeipam_ctl.model import Finding
+from nodeipam_ctl.plan import diff
+from nodeipam_ctl.prefixes import Network
+from nodeipam_ctl.routing.backends import Backend
+from nodeipam_ctl.routing.contest import contested
+from nodeipam_ctl.routing.desired import Desired, Memo, conflist_path, desired
+from nodeipam_ctl.routing.guard import guarded
+from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl
+from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
+from nodeipam_ctl.settings import AgentSettings
+
+_EEXIST = 17
+_MOST_PASSES = 4
+_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
+_SHAPES_FACTS = (Kind.SYSCTL, Kind.LINK, Kind.ADDRESS, Kind.FILE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """What the cluster says at one moment.
+
+    Attributes:
+        lists: how many complete lists the feed has delivered; 0 means that nothing is known yet.
+    """
+
+    own: Peer | None = None
+    peers: tuple[Peer, ...] = ()
+    cluster_cidrs: tuple[Network, ...] = ()
+    lists: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one turn did.
+
+    Attributes:
+        held: removals that wait for a second complete list.
+        retry: something failed that may succeed by itself: another turn should follow soon.
+        present: how many objects of ours the host has now, by kind.
+    """
+
+    snapshot: Snapshot
+    desired: Desired
+    outcome: Outcome
+    held: HostPlan
+    findings: tuple[Finding, ...]
+    retry: bool
+    present: dict[Kind, int]
+    foreign: int = 0
+
+
+@dataclass(slots=True)
+class Dirty:
+    """Which parts of what we know of the host are doubtful. Set by the event loop, cleared by the thread that reads."""
+
+    kinds: set[Kind] = field(default_factory=lambda: set(Kind))
+    facts: bool = True
+
+    def everything(self) -> None:
+        """Something was lost or long ago: read all of it again."""
+        self.kinds.update(Kind)
+        self.facts = True
+
+    def __bool__(self) -> bool:
+        return self.facts or bool(self.kinds)
+
+
+class Reconciler:
+    """Keeps one host as one snapshot wants it. Blocking: the caller runs turns in a thread, one at a time."""
+
+    def __init__(
+        self, settings: AgentSettings, host: Host, backend: Backend, *, template: str | None
+    ) -> None:
+        self.dirty = Dirty()
+        self.facts = HostFacts()
+        self.wanted: frozenset[Network] = frozenset()
+        self.devices = backend.devices(settings)
+        self._settings = settings
+        self._host = host
+        self._backend = backend
+        self._template = template
+        self._memo = Memo()
+        self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
+        self._foreign: tuple[Route, ...] = ()
+        self._sysctls: tuple[str, ...] = ()
+        self._held: frozenset[Key] = frozenset()
+        self._held_at_list = 0
+
+    def turn(self, snapshot: Snapshot) -> Turn:
+        """Brings the host to what the snapshot asks for; what it cannot do is in the result.
+
+        Raises:
+            NodeIPAMError: the host could not be read, so nothing was changed in this pass.
+        """
+        assert snapshot.lists > 0, "nothing may be removed before the first complete list"
+        outcome = Outcome()
+        for _ in range(_MOST_PASSES):
+            answer, state, findings = self.wish(snapshot)
+            plan = diff(state.objects, self._all_observed())
+            guard = guarded(
+                plan,
+                owned=sum(len(self._observed[kind]) for kind in _COUNTED),
+                empty=snapshot.own is None and not snapshot.peers,
+                confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
+            )
+            self._remember_held(guard.held, snapshot.lists)
+            step = self._host.apply(guard.run)
+            self._absorb(step)
+            outcome.done += step.done
+            outcome.failed = step.failed
+            # A setting or device that we changed may have made more possible: the CNI file waits for forwarding.
+            if not any(change.key.kind in _SHAPES_FACTS for change in step.done) and not _raced(step):
+                break
+        return Turn(
+            snapshot=snapshot,
+            desired=answer,
+            outcome=outcome,
+            held=guard.held,
+            findings=findings,
+            retry=any(isinstance(error, Transient | NotFound) for _, error in outcome.failed),
+            present={kind: len(objects) for kind, objects in self._observed.items()},
+            foreign=len(self._foreign),
+        )
+
+    def wish(self, snapshot: Snapshot) -> tuple[Desired, HostState, tuple[Finding, ...]]:
+        """What the host should have, with everything read again that is doubtful; changes nothing.
+
+        Raises:
+            NodeIPAMError: the host could not be read.
+        """
+        if self.dirty.facts:
+            own_file = str(conflist_path(self._settings.cni_conf_dir))
+            self.dirty.facts = False  # before reading: an event meanwhile must not be forgotten
+            self.facts = self._host.facts(ours=self.devices, own_files=frozenset({own_file}))
+        view = NodeView(
+            settings=self._settings,
+            own=snapshot.own,
+            peers=snapshot.peers,
+            facts=self.facts,
+            cluster_cidrs=snapshot.cluster_cidrs,
+        )
+        answer = desired(view, self._backend, template=self._template, memo=self._memo)
+        self._read(answer)
+        state, conflicts = contested(answer.state, self._foreign)
+        if answer.keep_files:
+            state = HostState({**state.objects, **self._observed[Kind.FILE]})
+        return answer, state, (*answer.findings, *conflicts)
+
+    def observed(self) -> HostState:
+        """What of ours the host has, as far as we know."""
+        return HostState(self._all_observed())
+
+    def _read(self, answer: Desired) -> None:
+        sysctls = tuple(s.name for s in answer.state.of_kind(Kind.SYSCTL) if isinstance(s, Sysctl))
+        if sysctls != self._sysctls:
+            self._sysctls = sysctls
+            self.dirty.kinds.add(Kind.SYSCTL)
+        self.wanted = frozenset(r.dst for r in answer.state.of_kind(Kind.ROUTE) if isinstance(r, Route))
+        interest = Interest(
+            devices=self.devices,
+            table=self._settings.route_table,
+            sysctls=sysctls,
+            files=(str(conflist_path(self._settings.cni_conf_dir)),),
+            wanted=self.wanted,
+        )
+        wanted = answer.state.objects
+        for kind in Kind:
+            if kind not in self.dirty.kinds:
+                continue
+            self.dirty.kinds.discard(kind)  # before reading, as above
+            found, foreign = self._host.read(kind, interest)
+            # The desired object itself where the two are equal: thousands of them need not exist twice.
+            self._observed[kind] = {
+                key: (wanted[key] if wanted.get(key) == obj else obj) for key, obj in found.items()
+            }
+            if kind is Kind.ROUTE:
+                self._foreign = foreign
+
+    def _all_observed(self) -> dict[Key, HostObject]:
+        everything: dict[Key, HostObject] = {}
+        for kind in Kind:
+            everything |= self._observed[kind]
+        return everything
+
+    def _absorb(self, step: Outcome) -> None:
+        for change in step.done:
+            if change.after is None:
+                self._observed[change.key.kind].pop(change.key, None)
+            else:
+                self._observed[change.key.kind][change.key] = change.after
+            if change.key.kind in _SHAPES_FACTS:
+                self.dirty.facts = True
+            if change.key.kind is Kind.LINK:
+                self.dirty.everything()  # a new device starts empty; a lost one took its entries along
+        self.dirty.kinds |= {change.key.kind for change, _ in step.failed}
+
+    def _remember_held(self, held: HostPlan, lists: int) -> None:
+        keys = frozenset(change.key for change in held.changes)
+        if not keys:
+            self._held = frozenset()
+        elif keys != self._held:
+            self._held, self._held_at_list = keys, lists
+
+
+def planned(reconciler: Reconciler, snapshot: Snapshot) -> tuple[HostPlan, tuple[Finding, ...]]:
+    """What a turn would change, without changing anything (`agent --plan`)."""
+    _, state, findings = reconciler.wish(snapshot)
+    plan: HostPlan = diff(state.objects, reconciler.observed().objects)
+    return plan, findings
+
+
+def reasons(failed: Iterable[tuple[object, NodeIPAMError]]) -> str:
+    """The first failure and how many more there are, one line."""
+    errors = [f"{change}: {error}" for change, error in failed]
+    return "" if not errors else errors[0] + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _raced(step: Outcome) -> bool:
+    """Somebody was faster with an object of ours or a foreign one: look again at once."""
+    return any(isinstance(error, KernelError) and error.code == _EEXIST for _, error in step.failed)

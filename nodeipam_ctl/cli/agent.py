@@ -1,0 +1,127 @@
+"""How does `nodeipam-ctl agent` read its flags?"""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+
+import click
+
+from nodeipam_ctl.cli import flags
+from nodeipam_ctl.cli.flags import flag
+from nodeipam_ctl.prefixes import parse_network
+from nodeipam_ctl.routing.backends import NAMES
+from nodeipam_ctl.settings import AgentSettings
+
+
+class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
+    """CIDRs, separated by commas."""
+
+    name = "CIDR[,CIDR]"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[IPv4Network | IPv6Network, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(parse_network(text.strip()) for text in str(value).split(",") if text.strip())
+        except ValueError as exc:
+            self.fail(str(exc), param, ctx)
+
+
+@click.command("agent")
+@flag("--node-name", required=True, help="The Node that this host is.")
+@flags.kubeconfig
+@flag("--backend", type=click.Choice(NAMES), default="host-gw", help="How packets reach other nodes.")
+@flag("--feed", type=click.Choice(["nodes"]), default="nodes", help="Where other nodes are learned from.")
+@flag(
+    "--cni-conf-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="/etc/cni/net.d",
+    help="Where the runtime looks for CNI configuration.",
+)
+@flag(
+    "--cni-flavour",
+    type=click.Choice(["ptp", "bridge"]),
+    default="ptp",
+    help="Which built-in conflist is written.",
+)
+@flag(
+    "--cni-template",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A conflist of your own, with {{ranges}}, {{routes}}, {{mtu}} and {{dataDir}} in it.",
+)
+@flag(
+    "--cni-data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="host-local's dataDir; without it, the plug-in's own default.",
+)
+@flag(
+    "--metrics-address",
+    default="127.0.0.1:9412",
+    help="HOST:PORT of /metrics, /healthz and /readyz; empty serves none.",
+)
+@flag(
+    "--audit-period",
+    type=click.FloatRange(min=1.0),
+    default=45.0,
+    help="Seconds between full comparisons with the kernel, besides its events.",
+)
+@flag("--route-metric", type=click.IntRange(1, 2**31), default=100, help="Metric of our routes.")
+@flag(
+    "--route-table", type=click.IntRange(1, 2**32 - 1), default=254, help="Table of our routes; 254 is main."
+)
+@flag("--service-cidr", type=_Networks(), default="", help="Service ranges, which no node may claim.")
+@flag(
+    "--network-unavailable/--no-network-unavailable",
+    default=True,
+    help="Keep the Node's NetworkUnavailable condition true to what is so.",
+)
+@flags.log_format
+@flags.log_level
+def command(
+    *,
+    node_name: str,
+    kubeconfig: Path | None,
+    backend: str,
+    feed: str,
+    cni_conf_dir: Path,
+    cni_flavour: str,
+    cni_template: Path | None,
+    cni_data_dir: Path | None,
+    metrics_address: str,
+    audit_period: float,
+    route_metric: int,
+    route_table: int,
+    service_cidr: tuple[IPv4Network | IPv6Network, ...],
+    network_unavailable: bool,
+    log_format: str,
+    log_level: str,
+) -> int:
+    """Program this node: routes to other nodes' pods, kernel settings and CNI configuration."""
+    from nodeipam_ctl.agent import app  # aiohttp: not for --help
+    from nodeipam_ctl.telemetry import logs
+
+    logs.set_up(log_format=log_format, log_level=log_level)
+    settings = AgentSettings(
+        node_name=node_name,
+        kubeconfig=kubeconfig,
+        backend=backend,
+        feed=feed,
+        cni_conf_dir=cni_conf_dir,
+        cni_flavour=cni_flavour,
+        cni_template=cni_template,
+        cni_data_dir=cni_data_dir,
+        metrics_address=metrics_address or None,
+        audit_period_s=audit_period,
+        route_metric=route_metric,
+        route_table=route_table,
+        service_cidrs=service_cidr,
+        network_unavailable=network_unavailable,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    asyncio.run(app.run(settings))
+    return 0

@@ -1,0 +1,299 @@
+"""What is on this host now, and how does a plan take effect? Observation and application over netlink, /proc/sys and files."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from itertools import groupby
+from pathlib import Path
+
+from nodeipam_ctl.errors import NodeIPAMError, Permanent
+from nodeipam_ctl.linux import files, links, rtnl
+from nodeipam_ctl.linux.netlink import KernelError, Request, Socket
+from nodeipam_ctl.plan import Op
+from nodeipam_ctl.prefixes import Address, Network
+from nodeipam_ctl.routing.desired import FORWARDING
+from nodeipam_ctl.routing.state import (
+    FdbEntry,
+    HostChange,
+    HostFile,
+    HostObject,
+    HostPlan,
+    InterfaceAddress,
+    Key,
+    Kind,
+    Link,
+    Neighbour,
+    NftTable,
+    Route,
+    Sysctl,
+)
+from nodeipam_ctl.routing.view import HostFacts, UnderlayLink
+from nodeipam_ctl.settings import ROUTE_PROTOCOL
+
+_ENOENT, _ENODEV, _ESRCH = 2, 19, 3
+_GONE = frozenset({_ENOENT, _ENODEV, _ESRCH, 99})  # 99 is EADDRNOTAVAIL: the address is not there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interest:
+    """What of the host concerns us: our devices, our table, and the names of our files and settings.
+
+    Attributes:
+        wanted: destinations of which foreign routes matter to us.
+    """
+
+    devices: frozenset[str] = frozenset()
+    table: int = 254
+    sysctls: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    wanted: frozenset[Network] = frozenset()
+
+
+@dataclass(slots=True, kw_only=True)
+class Outcome:
+    """What became of a plan: changes that took effect, and those that did not with their reason."""
+
+    done: list[HostChange] = field(default_factory=list)
+    failed: list[tuple[HostChange, NodeIPAMError]] = field(default_factory=list)
+
+
+class Host:
+    """One network namespace, its /proc/sys and its files. Calls block for as long as the kernel takes; one thread at a time.
+
+    Attributes:
+        port: the netlink port of our writes: events with this number are our own echo.
+        requests: how many netlink messages that change something were sent.
+    """
+
+    def __init__(self, *, cni_conf_dir: Path) -> None:
+        self._socket = Socket()
+        self._cni_conf_dir = cni_conf_dir
+        self._devices: dict[str, links.Device] = {}
+        self.port = self._socket.port
+        self.requests = 0
+
+    def close(self) -> None:
+        """Gives the socket back; nothing on the host changes."""
+        self._socket.close()
+
+    def facts(self, *, ours: frozenset[str], own_files: frozenset[str]) -> HostFacts:
+        """Devices, addresses and settings as they are.
+
+        Raises:
+            KernelBusy: the kernel's tables never stood still.
+        """
+        self._read_devices()
+        held: dict[int, list[tuple[Address, int]]] = {}
+        for message in self._socket.dump(rtnl.RTM_GETADDR, rtnl.address_dump()):
+            found = rtnl.decode_address(message.body)
+            if found is not None:
+                held.setdefault(found[0], []).append(found[1:])
+        return HostFacts(
+            links=tuple(
+                UnderlayLink(
+                    name=name,
+                    index=device.index,
+                    mtu_bytes=device.link.mtu_bytes,
+                    up=device.link.up and device.carrier,
+                    addresses=tuple(address for address, _ in held.get(device.index, ())),
+                    subnets=_subnets(held.get(device.index, ())),
+                    ours=name in ours,
+                )
+                for name, device in self._devices.items()
+                if not device.loopback
+            ),
+            forwarding=frozenset(
+                family for family, name in FORWARDING.items() if _value(name) not in ("", "0")
+            ),
+            foreign_conflists=tuple(
+                name
+                for name in files.names_in(self._cni_conf_dir)
+                if name.endswith((".conf", ".conflist", ".json"))
+                and str(self._cni_conf_dir / name) not in own_files
+            ),
+            accept_ra_devices=tuple(
+                name
+                for name, device in self._devices.items()
+                if name not in ours
+                and held.get(device.index)
+                and not device.loopback
+                and device.link.kind == ""
+                and _value(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2")
+            ),
+        )
+
+    def read(self, kind: Kind, interest: Interest) -> tuple[dict[Key, HostObject], tuple[Route, ...]]:
+        """The objects of one kind that are ours, and the foreign routes to destinations we want.
+
+        Raises:
+            NodeIPAMError: the kernel or a file cannot be read.
+        """
+        foreign: tuple[Route, ...] = ()
+        found: Iterable[HostObject | None]
+        match kind:
+            case Kind.SYSCTL:
+                found = (files.read_sysctl(name) for name in interest.sysctls)
+            case Kind.LINK:
+                self._read_devices()
+                found = (device.link for name, device in self._devices.items() if name in interest.devices)
+            case Kind.ADDRESS:
+                found = self._addresses(interest.devices)
+            case Kind.NEIGHBOUR:
+                found = self._entries(interest.devices, socket.AF_UNSPEC, rtnl.decode_neighbour)
+            case Kind.FDB:
+                found = self._entries(interest.devices, rtnl.AF_BRIDGE, rtnl.decode_fdb)
+            case Kind.ROUTE:
+                found, foreign = self._routes(interest)
+            case Kind.FILE:
+                found = (files.read_file(Path(path)) for path in interest.files)
+            case Kind.NFT_TABLE:
+                found = ()
+        return {obj.key: obj for obj in found if obj is not None}, foreign
+
+    def apply(self, plan: HostPlan) -> Outcome:
+        """Runs a plan in its order; routes, neighbours and FDB entries in batches, with a result for each.
+
+        A file (the CNI configuration) is written only when everything before it took effect, sysctls included: a runtime
+        starts pods as soon as it sees the file.
+        """
+        outcome = Outcome()
+        for kind, group in groupby(plan.changes, key=lambda change: change.key.kind):
+            changes = list(group)
+            if kind in (Kind.ROUTE, Kind.NEIGHBOUR, Kind.FDB, Kind.ADDRESS):
+                self._apply_batch(changes, outcome)
+            else:
+                for change in changes:
+                    self._apply_one(change, outcome)
+        return outcome
+
+    def _apply_one(self, change: HostChange, outcome: Outcome) -> None:
+        try:
+            match change.after or change.before:
+                case Sysctl() as setting:
+                    if change.op is not Op.REMOVE:
+                        files.write_sysctl(setting)
+                case Link() as link:
+                    self._apply_link(change, link)
+                case HostFile() as file:
+                    if change.op is Op.REMOVE:
+                        files.remove_file(Path(file.path))
+                    else:
+                        _require_essentials(outcome, file)
+                        files.write_file(file)
+                case NftTable():
+                    raise Permanent("nftables tables are not applied by this version")
+                case _:
+                    raise AssertionError(change)
+            outcome.done.append(change)
+        except NodeIPAMError as exc:
+            outcome.failed.append((change, exc))
+
+    def _apply_link(self, change: HostChange, link: Link) -> None:
+        present = self._devices.get(link.name)
+        if change.op is Op.REMOVE:
+            if present is not None:
+                self._request([links.delete(present.index)])
+        elif present is None:
+            self._request([links.create(link)])
+        elif links.must_recreate(present.link, link):
+            self._request([links.delete(present.index), links.create(link)])
+        else:
+            self._request([links.change(link, present.index)])
+        self._read_devices()
+
+    def _request(self, requests: list[Request]) -> None:
+        self.requests += len(requests)
+        for request in requests:
+            self._socket.request(request)
+
+    def _apply_batch(self, changes: list[HostChange], outcome: Outcome) -> None:
+        index_of = {name: device.index for name, device in self._devices.items()}
+        sendable: list[HostChange] = []
+        requests = []
+        for change in changes:
+            obj = change.after if change.after is not None else change.before
+            assert isinstance(obj, Route | Neighbour | FdbEntry | InterfaceAddress)
+            try:
+                requests.append(rtnl.encode(change.op, obj, index_of))
+            except NodeIPAMError as exc:
+                outcome.failed.append((change, exc))
+            else:
+                sendable.append(change)
+        self.requests += len(requests)
+        for change, error in zip(sendable, self._socket.batch(requests), strict=True):
+            if error is None or (
+                change.op is Op.REMOVE and isinstance(error, KernelError) and error.code in _GONE
+            ):
+                outcome.done.append(change)
+            else:
+                outcome.failed.append((change, error))
+
+    def _read_devices(self) -> None:
+        found = (links.decode_link(m.body) for m in self._socket.dump(links.RTM_GETLINK, links.link_dump()))
+        self._devices = {device.link.name: device for device in found if device is not None}
+
+    def _name_of(self, only: frozenset[str] | None = None) -> dict[int, str]:
+        return {d.index: name for name, d in self._devices.items() if only is None or name in only}
+
+    def _addresses(self, devices: frozenset[str]) -> Iterator[InterfaceAddress]:
+        name_of = self._name_of(devices)
+        if not name_of:
+            return
+        for message in self._socket.dump(rtnl.RTM_GETADDR, rtnl.address_dump()):
+            found = rtnl.decode_address(message.body)
+            if found is not None and found[0] in name_of and not found[1].is_link_local:
+                yield InterfaceAddress(dev=name_of[found[0]], address=found[1], prefix_length=found[2])
+
+    def _entries(
+        self,
+        devices: frozenset[str],
+        family: int,
+        decode: Callable[[memoryview, Mapping[int, str]], HostObject | None],
+    ) -> Iterator[HostObject | None]:
+        name_of = self._name_of(devices)
+        for index in name_of:
+            for message in self._socket.dump(rtnl.RTM_GETNEIGH, rtnl.neighbour_dump(family, index)):
+                yield decode(message.body, name_of)
+
+    def _routes(self, interest: Interest) -> tuple[list[HostObject], tuple[Route, ...]]:
+        name_of = self._name_of()
+        wanted = frozenset(rtnl.packed_destination(network) for network in interest.wanted)
+        ours: list[HostObject] = []
+        foreign: list[Route] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                messages = self._socket.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, interest.table))
+                for message in messages:
+                    mine = rtnl.route_protocol(message.body) == ROUTE_PROTOCOL
+                    if not mine and rtnl.route_destination(message.body) not in wanted:
+                        continue
+                    route = rtnl.decode_route(message.body, name_of)
+                    if route is not None:
+                        (ours if mine else foreign).append(route)
+            except KernelError as exc:
+                if exc.code != _ENOENT:  # the table does not exist before its first route
+                    raise
+        return ours, tuple(foreign)
+
+
+def _require_essentials(outcome: Outcome, file: HostFile) -> None:
+    for change, error in outcome.failed:
+        if change.key.kind in (Kind.SYSCTL, Kind.LINK, Kind.ADDRESS, Kind.NFT_TABLE):
+            raise Permanent(f"file {file.path}: not written, because {change.key.kind} failed: {error}")
+
+
+def _subnets(held: Iterable[tuple[Address, int]]) -> tuple[Network, ...]:
+    """The subnets that addresses make on-link; a /32 or /128 makes none."""
+    return tuple(
+        ip_network((address.packed, length), strict=False)
+        for address, length in held
+        if length < address.max_prefixlen
+    )
+
+
+def _value(sysctl: str) -> str:
+    found = files.read_sysctl(sysctl)
+    return found.value if found else ""

@@ -1,0 +1,180 @@
+"""Which links, routes, settings and files must this host have? `desired` answers for a whole view, and says what it left out and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from nodeipam_ctl.model import Finding, Severity
+from nodeipam_ctl.prefixes import Family, Network, family_of
+from nodeipam_ctl.routing import cni
+from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
+from nodeipam_ctl.routing.peers import broken_records, claims, refusal
+from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, HostObject, HostState, Route, RouteType, Sysctl
+from nodeipam_ctl.routing.view import NodeView, Peer, relevant
+
+FORWARDING = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """The answer for one view.
+
+    Attributes:
+        findings: what has no object here, and why; each is one line for the operator.
+        waiting: why this node cannot serve pods now, one line; empty when it can.
+        keep_files: the files on the host stay as they are, although none is desired: the obstacle is expected to pass.
+        routed: how many podCIDRs of peers have a route here.
+    """
+
+    state: HostState
+    findings: tuple[Finding, ...] = ()
+    waiting: str = ""
+    keep_files: bool = False
+    routed: int = 0
+    pod_mtu_bytes: int | None = None
+
+
+@dataclass(slots=True)
+class Memo:
+    """Answers of the last view by podCIDR, kept while everything but the peers is the same: one changed peer of 5,000 costs one."""
+
+    basis: object = None
+    answers: dict[Network, tuple[Peer, Toward]] = field(default_factory=dict)
+
+
+def desired(
+    view: NodeView, backend: Backend, *, template: str | None = None, memo: Memo | None = None
+) -> Desired:
+    """What the host must have for this view; the same view always gives the same answer, with or without a memo.
+
+    Raises:
+        UsageError: the CNI template cannot be used.
+    """
+    view = replace(view, facts=relevant(view))
+    vantage = Vantage.of(view)
+    holders, findings = claims(view)
+    objects: list[HostObject] = list(_settings(view, holders))
+    own = backend.own(vantage)
+    objects += own.objects
+    routed = 0
+    unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
+    for toward in _toward_all(holders, vantage, backend, memo):
+        objects += toward.objects
+        unreachable += toward.findings
+        routed += bool(toward.objects)
+    objects += _sinks(view)
+    pod_mtu = backend.pod_mtu_bytes(vantage)
+    waiting, own_findings = _waiting(view, pod_mtu)
+    if not waiting and view.own is not None and pod_mtu is not None:
+        objects.append(_conflist(view, view.own.pod_cidrs, pod_mtu, template))
+    return Desired(
+        state=HostState.of(objects),
+        findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
+        waiting=waiting,
+        keep_files=waiting.startswith("WaitingForUnderlay"),
+        routed=routed,
+        pod_mtu_bytes=pod_mtu,
+    )
+
+
+def _toward_all(
+    holders: dict[Network, Peer], vantage: Vantage, backend: Backend, memo: Memo | None
+) -> Iterator[Toward]:
+    view = vantage.view
+    basis = (view.settings, view.own, view.facts)
+    known = memo.answers if memo is not None and memo.basis == basis else {}
+    answers: dict[Network, tuple[Peer, Toward]] = {}
+    for cidr, peer in holders.items():
+        before = known.get(cidr)
+        if before is not None and (before[0] is peer or before[0] == peer):
+            answers[cidr] = before
+        else:
+            refused = refusal(cidr, peer, view)
+            answer = Toward(findings=(refused,)) if refused else backend.toward(peer, cidr, vantage)
+            answers[cidr] = (peer, answer)
+        yield answers[cidr][1]
+    if memo is not None:
+        memo.basis, memo.answers = basis, answers
+
+
+def _settings(view: NodeView, holders: dict[Network, Peer]) -> Iterator[Sysctl]:
+    families = {family_of(cidr) for cidr in holders}
+    families |= {family_of(cidr) for cidr in view.own.pod_cidrs} if view.own else set()
+    if Family.IPV6 in families:
+        # A forwarding host ignores router advertisements unless told otherwise, and loses its default route with them.
+        for device in view.facts.accept_ra_devices:
+            yield Sysctl(name=f"net/ipv6/conf/{device}/accept_ra", value="2")
+    for family in Family:
+        if family in families:
+            yield Sysctl(name=FORWARDING[family], value="1")
+
+
+def _sinks(view: NodeView) -> Iterator[Route]:
+    """Packets for a pod that is gone end here instead of following the default route out and coming back."""
+    for cidr in view.own.pod_cidrs if view.own else ():
+        yield Route(dst=cidr, type=RouteType.UNREACHABLE, metric=SINK_METRIC, table=view.settings.route_table)
+
+
+def _waiting(view: NodeView, pod_mtu_bytes: int | None) -> tuple[str, tuple[Finding, ...]]:
+    name = view.settings.node_name
+    if view.own is None:
+        return f"WaitingForNode: the API server knows no Node {name}", ()
+    if not view.own.pod_cidrs:
+        return f"WaitingForPodCIDR: node {name} has no podCIDR yet", ()
+    small = [cidr for cidr in view.own.pod_cidrs if cni.too_small(cidr)]
+    if small:
+        finding = Finding(
+            severity=Severity.ERROR,
+            code="PodCIDRTooSmall",
+            subject=f"node/{name}",
+            message=f"own podCIDR {small[0]} has no room for a gateway and a pod, so no CNI configuration is written",
+            remedy="use a node mask of at most /30 or /126 in the ClusterCIDR and re-create the Node",
+        )
+        return f"PodCIDRTooSmall: {small[0]}", (finding,)
+    if pod_mtu_bytes is None:
+        shown = ", ".join(map(str, view.own.addresses)) or "none"
+        finding = Finding(
+            severity=Severity.ERROR,
+            code="UnderlayUnknown",
+            subject=f"node/{name}",
+            message=f"no device of this host holds the node's InternalIP ({shown})",
+            remedy="correct --node-ip of kubelet, or bring the device up",
+        )
+        return f"WaitingForUnderlay: no device holds {shown}", (finding,)
+    missing = {family_of(cidr) for cidr in view.own.pod_cidrs} - view.facts.forwarding
+    if missing:
+        return f"WaitingForForwarding: the kernel does not forward {' and '.join(sorted(missing))} yet", ()
+    return "", ()
+
+
+def _conflist(
+    view: NodeView, pod_cidrs: tuple[Network, ...], mtu_bytes: int, template: str | None
+) -> HostFile:
+    settings = view.settings
+    text = cni.conflist(
+        template or cni.TEMPLATES[settings.cni_flavour],
+        pod_cidrs=pod_cidrs,
+        mtu_bytes=mtu_bytes,
+        data_dir=str(settings.cni_data_dir or ""),
+    )
+    return HostFile(path=str(conflist_path(settings.cni_conf_dir)), text=text, mode=0o644)
+
+
+def conflist_path(directory: Path) -> Path:
+    """Where our CNI configuration stands: early in the runtime's order, after nobody but those who ask for it."""
+    return directory / cni.FILE_NAME
+
+
+def _shadowed_conflist(view: NodeView) -> tuple[Finding, ...]:
+    first = [name for name in view.facts.foreign_conflists if name < cni.FILE_NAME]
+    return tuple(
+        Finding(
+            code="ForeignConflistFirst",
+            subject=f"file/{view.settings.cni_conf_dir / name}",
+            message=f"another CNI's file sorts before {cni.FILE_NAME}, so the runtime uses that one",
+            remedy="remove it, or rename it to sort later, and re-create the pods",
+        )
+        for name in first
+    )

@@ -1,0 +1,49 @@
+"""May this plan run now? The guards that keep a wrong or partial answer from the API from emptying the host (fail static)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodeipam_ctl.plan import Op, Plan
+from nodeipam_ctl.routing.state import HostPlan, Key, Kind
+
+MOST_REMOVALS = 10
+MOST_SHARE = 0.20
+
+_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guarded:
+    """What may run now, and what waits for a second complete list.
+
+    Attributes:
+        run: the plan without what is held.
+        held: removals that wait; empty most of the time.
+    """
+
+    run: HostPlan
+    held: HostPlan
+
+
+def guarded(plan: HostPlan, *, owned: int, empty: bool, confirmed: frozenset[Key]) -> Guarded:
+    """Holds a mass removal until the same keys are unwanted after a second complete list.
+
+    A list without any node cannot be true (this host is one), so then every removal waits.
+
+    Args:
+        plan: what the reconciler would do.
+        owned: how many counted objects of ours the host has now.
+        empty: the feed knows neither a peer nor this node itself.
+        confirmed: keys whose removal was held before and that a later complete list did not bring back.
+    """
+    fresh = {
+        c.key for c in plan.changes if c.op is Op.REMOVE and c.key.kind in _COUNTED and c.key not in confirmed
+    }
+    few = len(fresh) <= MOST_REMOVALS or len(fresh) <= MOST_SHARE * owned
+    if not fresh or (few and not empty):
+        return Guarded(run=plan, held=Plan())
+    return Guarded(
+        run=Plan(changes=tuple(c for c in plan.changes if c.key not in fresh)),
+        held=Plan(changes=tuple(c for c in plan.changes if c.key in fresh)),
+    )

@@ -1,0 +1,290 @@
+"""What is on a host, or should be: links, addresses, neighbours, FDB entries, routes, sysctls, nft tables, files.
+
+Desired and observed share these types, so a plan is `plan.diff` of two mappings. Every object has a `key`, which says what
+the kernel calls the same object, and a text form, which is what `--plan` prints. The order of the kinds is the order of
+adding; removals run in reverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+from nodeipam_ctl.plan import Change, Plan
+from nodeipam_ctl.prefixes import Address, Network
+from nodeipam_ctl.settings import ROUTE_PROTOCOL
+
+MAIN_TABLE = 254
+SINK_METRIC = 4278198272
+"""Worse than any metric of a connected route, so the sink never wins over the bridge or veth of a local pod."""
+
+
+class Kind(StrEnum):
+    """The kinds of host objects, in the order in which they are added."""
+
+    SYSCTL = "sysctl"
+    LINK = "link"
+    ADDRESS = "address"
+    NEIGHBOUR = "neighbour"
+    FDB = "fdb"
+    ROUTE = "route"
+    NFT_TABLE = "nft table"
+    FILE = "file"
+
+
+class Key(NamedTuple):
+    """What the kernel calls the same object: two objects with one key cannot both exist.
+
+    Attributes:
+        scope: the device, table, directory or family the name is unique in.
+    """
+
+    kind: Kind
+    scope: str | int
+    name: object
+
+
+class RouteType(StrEnum):
+    """The route types we use (rtnetlink's RTN_*)."""
+
+    UNICAST = "unicast"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encap:
+    """Lightweight-tunnel encapsulation of a route (LWTUNNEL_ENCAP_IP, _IP6): the tunnel's id and its far end."""
+
+    vni: int
+    dst: Address
+
+    def __str__(self) -> str:
+        return f"encap ip{'6' if self.dst.version == 6 else ''} id {self.vni} dst {self.dst}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One route; ours carry rtnetlink protocol 112, which is the mark of ownership.
+
+    Attributes:
+        via: next hop; of the other family for IPv4 over IPv6 (RFC 5549).
+        dev: output device by name; empty for an unreachable route.
+        onlink: the next hop counts as on-link whatever the addresses say.
+    """
+
+    dst: Network
+    type: RouteType = RouteType.UNICAST
+    via: Address | None = None
+    dev: str = ""
+    onlink: bool = False
+    encap: Encap | None = None
+    metric: int = 0
+    table: int = MAIN_TABLE
+    protocol: int = ROUTE_PROTOCOL
+
+    @property
+    def key(self) -> Key:
+        """Destination, metric and table: what `ip route replace` matches, whatever the protocol."""
+        return Key(Kind.ROUTE, self.table, (self.dst, self.metric))
+
+    def __str__(self) -> str:
+        words = [str(self.dst)] if self.type is RouteType.UNICAST else [self.type.value, str(self.dst)]
+        if self.encap:
+            words.append(str(self.encap))
+        if self.via:
+            words += ["via", f"inet6 {self.via}" if self.via.version != self.dst.version else str(self.via)]
+        if self.dev:
+            words += ["dev", self.dev]
+        words += ["proto", str(self.protocol), "metric", str(self.metric)]
+        if self.table != MAIN_TABLE:
+            words += ["table", str(self.table)]
+        if self.onlink:
+            words.append("onlink")
+        return "route " + " ".join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vxlan:
+    """What makes a link a VXLAN device.
+
+    Attributes:
+        vni: None for an `external` device, whose routes carry the id.
+        local: underlay address; the device has no lower device, so that it survives the NIC.
+        gpe: VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe): packets without an inner Ethernet header.
+        learning: the device learns from what it receives; ours never do.
+        lower_device: index of the NIC that the device dies with; ours have none.
+    """
+
+    vni: int | None
+    port: int
+    local: Address | None
+    external: bool = False
+    gpe: bool = False
+    learning: bool = False
+    lower_device: int = 0
+
+    def __str__(self) -> str:
+        words = ["vxlan", "external" if self.external else f"id {self.vni}", f"dstport {self.port}"]
+        if self.local:
+            words.append(f"local {self.local}")
+        if self.gpe:
+            words.append("gpe")
+        return " ".join(words)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A network device of ours: its name is the mark of ownership.
+
+    Attributes:
+        mac: None when the device has none (GPE) or any will do.
+        vxlan: None for a device that is not VXLAN.
+    """
+
+    name: str
+    kind: str
+    mtu_bytes: int
+    mac: str | None = None
+    up: bool = True
+    vxlan: Vxlan | None = None
+
+    @property
+    def key(self) -> Key:
+        """The device's name."""
+        return Key(Kind.LINK, "", self.name)
+
+    def __str__(self) -> str:
+        mac = f" address {self.mac}" if self.mac else ""
+        return (
+            f"link {self.name} {self.vxlan or self.kind}{mac} mtu {self.mtu_bytes}{' up' if self.up else ''}"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InterfaceAddress:
+    """An address on a device of ours."""
+
+    dev: str
+    address: Address
+    prefix_length: int
+
+    @property
+    def key(self) -> Key:
+        """Address and prefix length on the device."""
+        return Key(Kind.ADDRESS, self.dev, (self.address, self.prefix_length))
+
+    def __str__(self) -> str:
+        return f"address {self.address}/{self.prefix_length} dev {self.dev}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A permanent neighbour entry on a device of ours: which MAC answers for an inner address."""
+
+    dev: str
+    address: Address
+    mac: str
+
+    @property
+    def key(self) -> Key:
+        """The inner address on the device."""
+        return Key(Kind.NEIGHBOUR, self.dev, self.address)
+
+    def __str__(self) -> str:
+        return f"neighbour {self.address} lladdr {self.mac} dev {self.dev} permanent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FdbEntry:
+    """A permanent forwarding entry of a VXLAN device: behind which underlay address a MAC lives."""
+
+    dev: str
+    mac: str
+    dst: Address
+
+    @property
+    def key(self) -> Key:
+        """The MAC on the device: we keep one destination for each."""
+        return Key(Kind.FDB, self.dev, self.mac)
+
+    def __str__(self) -> str:
+        return f"fdb {self.mac} dev {self.dev} dst {self.dst} self permanent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sysctl:
+    """A kernel setting below /proc/sys; written when it differs, never put back."""
+
+    name: str
+    value: str
+
+    @property
+    def key(self) -> Key:
+        """The path below /proc/sys."""
+        return Key(Kind.SYSCTL, "", self.name)
+
+    def __str__(self) -> str:
+        return f"sysctl {self.name.replace('/', '.')} = {self.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NftTable:
+    """An nftables table of ours, replaced whole; `text` is a table block as `nft list table` would print it."""
+
+    family: str
+    name: str
+    text: str
+
+    @property
+    def key(self) -> Key:
+        """Family and name."""
+        return Key(Kind.NFT_TABLE, self.family, self.name)
+
+    def __str__(self) -> str:
+        return f"nft table {self.family} {self.name} ({self.text.count(chr(10))} lines)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostFile:
+    """A file of ours: its path is the mark of ownership; mode as in chmod."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def key(self) -> Key:
+        """The path."""
+        return Key(Kind.FILE, "", self.path)
+
+    def __str__(self) -> str:
+        return f"file {self.path} ({len(self.text)} bytes, mode {self.mode:o})"
+
+
+HostObject = Sysctl | Link | InterfaceAddress | Neighbour | FdbEntry | Route | NftTable | HostFile
+HostPlan = Plan[Key, HostObject]
+HostChange = Change[Key, HostObject]
+
+_ORDER = {kind: place for place, kind in enumerate(Kind)}
+
+
+@dataclass(frozen=True, slots=True)
+class HostState:
+    """Host objects by key, in the order of adding."""
+
+    objects: Mapping[Key, HostObject] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, objects: Iterable[HostObject]) -> HostState:
+        """A state from objects in any order; within a kind their order is kept."""
+        ordered = sorted(((obj.key, obj) for obj in objects), key=lambda pair: _ORDER[pair[0].kind])
+        return cls(dict(ordered))
+
+    def __len__(self) -> int:
+        return len(self.objects)
+
+    def of_kind(self, kind: Kind) -> tuple[HostObject, ...]:
+        """All objects of one kind."""
+        return tuple(obj for key, obj in self.objects.items() if key.kind is kind)
