@@ -39,6 +39,9 @@ class ControllerSettings:
         metrics_address: HOST:PORT of /metrics, /healthz and /readyz; port 0 lets the kernel choose; None serves none.
         batch_window_s: how long a burst of nodes is gathered before it is decided.
         patches_in_flight: how many Node patches may be under way at once.
+        service_cidrs: ranges of Services, beside those of ServiceCIDR objects; never handed out.
+        allocate: False only mirrors into the ledger what others allocate.
+        ledger: False patches Nodes without writing the promise first; unsafe when two controllers lead, for measurements.
     """
 
     kubeconfig: Path | None = None
@@ -48,6 +51,9 @@ class ControllerSettings:
     metrics_address: str | None = "127.0.0.1:9411"
     batch_window_s: float = 0.010
     patches_in_flight: int = 32
+    service_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    allocate: bool = True
+    ledger: bool = True
     log_format: str = "auto"
     log_level: str = "info"
 

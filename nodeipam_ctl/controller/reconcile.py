@@ -24,7 +24,7 @@ from nodeipam_ctl.controller.queue import NodeQueue
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
-from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, NodeUID, Refusal
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Decision, Finding, Node, NodeUID, Refusal
 from nodeipam_ctl.prefixes import Network
 
 log = structlog.get_logger(__name__)
@@ -86,7 +86,7 @@ class Told(Protocol):
         """A Node's podCIDRs collide with something; says whether that is news."""
         ...
 
-    def reused_early(self, woken: Woken) -> None:
+    def reused_early(self, woken: Woken, uid: NodeUID) -> None:
         """A block went to another node before its rest was over, because nothing else was left."""
         ...
 
@@ -154,7 +154,10 @@ class Reconciler:
             for uid in batch
             if (node := self._nodes.get(uid)) is not None and not node.pod_cidrs and uid not in self.patches
         ]
-        for decision in self.allocator.decide(asked, now_s):
+        decisions = self.allocator.decide(asked, now_s)
+        for woken in self.allocator.woken():
+            self._woke(woken, decisions)
+        for decision in decisions:
             match decision:
                 case Assignment():
                     node = self._nodes.get(decision.uid)
@@ -163,8 +166,6 @@ class Reconciler:
                         self.ledger.promise(decision, node)
                 case Refusal():
                     self._refused(decision)
-        for woken in self.allocator.woken():
-            self._woke(woken)
         self._wait_for_rests(now_s)
         self._changed()
 
@@ -303,7 +304,7 @@ class Reconciler:
         if self.allocator.has_due():
             self.queue.wake()
 
-    def _woke(self, woken: Woken) -> None:
+    def _woke(self, woken: Woken, decisions: Iterable[Decision]) -> None:
         log.info(
             "pod_cidr_rested",
             pod_cidr=str(woken.cidr),
@@ -313,7 +314,8 @@ class Reconciler:
             taken_by=woken.taken_by,
         )
         if woken.early:
-            self._told.reused_early(woken)
+            uid = next((d.uid for d in decisions if d.node == woken.taken_by), NodeUID(""))
+            self._told.reused_early(woken, uid)
         self.ledger.woke(woken)
 
     def _wait_for_rests(self, now_s: float) -> None:

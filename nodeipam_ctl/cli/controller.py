@@ -1,0 +1,118 @@
+"""`nodeipam-ctl controller`: which flags does the controller have?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nodeipam_ctl.cli.flags import flag, kubeconfig, log_format, log_level
+from nodeipam_ctl.errors import UsageError
+from nodeipam_ctl.prefixes import Network, parse_network
+from nodeipam_ctl.settings import ControllerSettings, LeaseSettings
+
+_DEFAULT = ControllerSettings()
+
+
+@click.command(name="controller", context_settings={"show_default": True})
+@kubeconfig
+@flag(
+    "--leader-elect/--no-leader-elect",
+    default=True,
+    help="Hold a Lease while acting; off only for one replica.",
+)
+@flag("--lease-namespace", default=_DEFAULT.lease.namespace, help="Namespace of the Lease.")
+@flag("--lease-name", default=_DEFAULT.lease.name, help="Name of the Lease.")
+@flag(
+    "--identity",
+    default="",
+    show_default="host name and a random part",
+    help="Who holds the Lease; unique per process.",
+)
+@flag(
+    "--metrics-address",
+    default=_DEFAULT.metrics_address,
+    help="HOST:PORT of /metrics, /healthz and /readyz; port 0 takes a free one; empty serves none.",
+)
+@flag(
+    "--batch-window",
+    type=click.FloatRange(0, 5),
+    default=_DEFAULT.batch_window_s,
+    help="Seconds for which a burst of nodes is gathered.",
+)
+@flag(
+    "--service-cidr",
+    multiple=True,
+    show_default=False,
+    help="A range of Services that is never handed out, beside those of ServiceCIDR objects; may be repeated.",
+)
+@flag("--allocate/--no-allocate", default=True, help="off: only mirror foreign podCIDRs into the ledger.")
+@flag(
+    "--ledger/--no-ledger",
+    default=True,
+    help="off: patch nodes without writing the promise first. For measurements only: two leaders may then give one block twice.",
+)
+@log_format
+@log_level
+def command(
+    *,
+    kubeconfig: Path | None,
+    leader_elect: bool,
+    lease_namespace: str,
+    lease_name: str,
+    identity: str,
+    metrics_address: str,
+    batch_window: float,
+    service_cidr: tuple[str, ...],
+    allocate: bool,
+    ledger: bool,
+    log_format: str,
+    log_level: str,
+) -> int:
+    """Assign podCIDRs to nodes: one leader per cluster, any number of standbys."""
+    settings = ControllerSettings(
+        kubeconfig=kubeconfig,
+        leader_elect=leader_elect,
+        lease=LeaseSettings(
+            namespace=_name("--lease-namespace", lease_namespace), name=_name("--lease-name", lease_name)
+        ),
+        identity=identity,
+        metrics_address=metrics_address or None,
+        batch_window_s=batch_window,
+        service_cidrs=_networks(service_cidr),
+        allocate=allocate,
+        ledger=ledger,
+        log_format=log_format,
+        log_level=log_level,
+    )
+    from nodeipam_ctl.controller.app import main  # kopf comes with it: --help does without
+    from nodeipam_ctl.telemetry.logs import set_up
+
+    set_up(log_format=log_format, log_level=log_level)
+    return main(settings)
+
+
+def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
+    """The ranges; the environment variable and a single flag may hold several, separated by commas, as kube-apiserver's does."""
+    try:
+        return tuple(parse_network(part.strip()) for text in texts for part in text.split(","))
+    except ValueError as exc:
+        raise UsageError(f"--service-cidr: {exc}") from exc
+
+
+def _name(option: str, text: str) -> str:
+    """A Kubernetes object name (RFC 1123 subdomain)."""
+    parts = text.split(".")
+    good = len(text) <= 253 and all(
+        part
+        and part.isascii()
+        and part.replace("-", "").isalnum()
+        and part == part.lower()
+        and part.strip("-") == part
+        for part in parts
+    )
+    if not good:
+        raise UsageError(
+            f"{option}: {text!r} is not an object name; use lower case letters, digits, '-' and '.'"
+        )
+    return text

@@ -1,0 +1,50 @@
+"""What does the controller follow, and which differences matter to it?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TypeVar
+
+from nodeipam_ctl.kube.informer import Informer, Resource
+from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, x_cluster_cidrs
+from nodeipam_ctl.kube.wire.envelope import Unreadable
+from nodeipam_ctl.model import ClusterCIDR, Node
+
+T = TypeVar("T")
+
+
+def node_resource() -> Resource[Node]:
+    """All Nodes; a heartbeat, which changes conditions and the resourceVersion only, is no difference."""
+    return replace(nodes(), same=_same_node)
+
+
+def pool_resources() -> tuple[Resource[ClusterCIDR | Unreadable], ...]:
+    """Our ClusterCIDRs, which must exist, and those of networking.x-k8s.io, which may; our own status is no difference."""
+    return (
+        replace(cluster_cidrs(), optional=False, same=_same_pool),
+        replace(x_cluster_cidrs(), same=_same_pool),
+    )
+
+
+def why_stale(informer: Informer[T]) -> str:
+    """Why a store may be out of date, one line; empty when it is not."""
+    if not informer.synced.is_set():
+        return informer.problem or "not listed yet"
+    return informer.problem
+
+
+def _same_node(old: Node, new: Node) -> bool:
+    return old.resource_version == new.resource_version or (
+        old.pod_cidrs == new.pod_cidrs
+        and old.internal_ips == new.internal_ips
+        and old.labels == new.labels
+        and old.annotations == new.annotations
+        and old.deleting == new.deleting
+        and old.problems == new.problems
+    )
+
+
+def _same_pool(old: ClusterCIDR | Unreadable, new: ClusterCIDR | Unreadable) -> bool:
+    if isinstance(old, Unreadable) or isinstance(new, Unreadable):
+        return old == new
+    return old == new or replace(old, resource_version=new.resource_version) == new
