@@ -40,15 +40,20 @@ class User:
 ANONYMOUS: Final = User(name="system:anonymous", groups=("system:unauthenticated",))
 
 
+UNSECURED: Final = User(name="system:unsecured", groups=(MASTERS, AUTHENTICATED))
+
+
 class Authenticator:
     """Knows the tokens.
 
     Args:
         store: Where ServiceAccounts live; a token of a deleted one is refused.
         admin_token: The token of the user `admin` (group system:masters); made up when None.
+        unsecured: Who shows no credentials may do everything, as on kube-apiserver's insecure port of old.
     """
 
-    def __init__(self, store: Store, admin_token: str | None = None) -> None:
+    def __init__(self, store: Store, admin_token: str | None = None, *, unsecured: bool = False) -> None:
+        self._nobody = UNSECURED if unsecured else ANONYMOUS
         self.admin_token = admin_token or secrets.token_urlsafe(24)
         self._store = store
         self._key = secrets.token_bytes(32)
@@ -67,7 +72,7 @@ class Authenticator:
             ApiError: 401 for a token nobody knows.
         """
         if not authorization:
-            return ANONYMOUS
+            return self._nobody
         user = self._headers.get(authorization)
         if user is not None:
             return user

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -43,6 +43,7 @@ class Cluster:
         now: Callable[[], datetime],
         service_cidrs: tuple[str, ...],
         bookmark_every_s: float,
+        unsecured: bool,
     ) -> None:
         self.store = Store()
         self.registry = Registry()
@@ -50,7 +51,7 @@ class Cluster:
         self.objects = Objects(store=self.store, registry=self.registry, now=now, faults=self.faults)
         self.deletions = Deletions(self.objects)
         self.definitions = Definitions(self.objects, self.registry)
-        self.authenticator = Authenticator(self.store, admin_token)
+        self.authenticator = Authenticator(self.store, admin_token, unsecured=unsecured)
         self.authorizer = Authorizer(self.store, rbac)
         self.bookmark_every_s = bookmark_every_s
         self.tls: Authority | None = None
@@ -87,6 +88,8 @@ class ApiServer:
         now: The server's clock.
         service_cidrs: Ranges of the default ServiceCIDR object.
         bookmark_every_s: Seconds between bookmarks of a watch.
+        also_on: Listening sockets to serve as well; each stays in the network namespace where it was made, and open.
+        unsecured: Who shows no credentials is admin: kubectl sends its token over TLS only.
     """
 
     def __init__(
@@ -102,6 +105,8 @@ class ApiServer:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         service_cidrs: tuple[str, ...] = ("10.96.0.0/16",),
         bookmark_every_s: float = 30.0,
+        also_on: Sequence[socket.socket] = (),
+        unsecured: bool = False,
     ) -> None:
         if not _is_loopback(host) and not allow_nonloopback:
             raise UsageError(
@@ -111,6 +116,7 @@ class ApiServer:
         self._host = host
         self._port = port
         self._crd_dir = crd_dir
+        self._also_on = tuple(also_on)
         self._wants_tls = tls
         self._runner: web.ServerRunner | None = None
         self._restarts: set[asyncio.Task[None]] = set()
@@ -120,6 +126,7 @@ class ApiServer:
             now=now,
             service_cidrs=service_cidrs,
             bookmark_every_s=bookmark_every_s,
+            unsecured=unsecured,
         )
         self.cluster.restart_soon = self._restart_soon
         if crd_dir is not None:
@@ -258,6 +265,8 @@ class ApiServer:
         if not self._port:
             bound = self._runner.addresses[0]
             self._port = bound[1]
+        for listening in self._also_on:
+            await web.SockSite(self._runner, listening.dup(), ssl_context=context, backlog=4096).start()
         self.cluster.address = f"{self._host}:{self._port}"
 
     async def _hang_up(self) -> None:
