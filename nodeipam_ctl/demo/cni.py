@@ -77,7 +77,9 @@ class Runtime:
         return bool(self._candidates())
 
     def _candidates(self) -> Sequence[Path]:
-        return sorted(p for p in self.conf_dir.iterdir() if p.suffix == ".conflist" and not p.name.startswith("."))
+        return sorted(
+            p for p in self.conf_dir.iterdir() if p.suffix == ".conflist" and not p.name.startswith(".")
+        )
 
     def _conflist(self) -> dict[str, Any]:
         candidates = self._candidates()
@@ -94,7 +96,12 @@ class Runtime:
         return directory / f"{attachment.container_id}-{attachment.interface}.json"
 
     async def _run(
-        self, command: str, conflist: dict[str, Any], plugin: dict[str, Any], at: Attachment, result: dict[str, Any] | None
+        self,
+        command: str,
+        conflist: dict[str, Any],
+        plugin: dict[str, Any],
+        at: Attachment,
+        result: dict[str, Any] | None,
     ) -> str:
         declared = plugin.get("capabilities", {})
         offered = {name: value for name, value in at.capabilities.items() if declared.get(name)}
@@ -109,10 +116,14 @@ class Runtime:
             "CNI_IFNAME": at.interface,
             "CNI_PATH": str(self.plugin_dir),
         }
-        argv = self.inside("env", *(f"{k}={v}" for k, v in variables.items()), str(self.plugin_dir / plugin["type"]))
+        argv = self.inside(
+            "env", *(f"{k}={v}" for k, v in variables.items()), str(self.plugin_dir / plugin["type"])
+        )
         output = await attempt(argv, stdin=json.dumps(config))
         if output.code != 0:
-            raise LabError(f"CNI {command} of {at.container_id} by {plugin['type']}: {_words(output.stdout, output.stderr)}")
+            raise LabError(
+                f"CNI {command} of {at.container_id} by {plugin['type']}: {_words(output.stdout, output.stderr)}"
+            )
         return output.stdout
 
 

@@ -25,9 +25,10 @@ def main(play: Play) -> None:
     try:
         code = asyncio.run(_until_cut(play))
         sys.stdout.flush()
-    except NodeIPAMError as exc:
-        print(f"nodeipam-ctl: {exc}", file=sys.stderr, flush=True)
-    except BrokenPipeError:
+    except* NodeIPAMError as group:
+        for exc in group.exceptions:
+            print(f"nodeipam-ctl: {exc}", file=sys.stderr, flush=True)
+    except* BrokenPipeError:
         pass  # whoever read our output went away
     # Not sys.exit: nothing in here needs to be put in order, the kernel takes it all away.
     os._exit(code)
@@ -35,13 +36,10 @@ def main(play: Play) -> None:
 
 async def _until_cut(play: Play) -> int:
     request = json.loads(_read_line(sys.stdin.fileno()))
-    await run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
-    playing = asyncio.ensure_future(play(request))
-    cut = asyncio.get_running_loop().create_future()
     # The other end is never written to again: readable means that the process outside is gone or wants us to go.
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), lambda: cut.done() or cut.set_result(None))
-    await asyncio.wait({playing, cut}, return_when=asyncio.FIRST_COMPLETED)
-    return playing.result() if playing.done() else STOPPED
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, STOPPED)
+    await run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
+    return await play(request)
 
 
 def _read_line(descriptor: int) -> bytes:

@@ -35,7 +35,9 @@ class Pod:
         return self.machine.inside(*argv, pod=self.name)
 
 
-async def attach(machine: Machine, runtime: Runtime, name: str, *, port_mappings: Sequence[dict[str, Any]] = ()) -> Pod:
+async def attach(
+    machine: Machine, runtime: Runtime, name: str, *, port_mappings: Sequence[dict[str, Any]] = ()
+) -> Pod:
     """Makes a pod's namespace and attaches it.
 
     Raises:

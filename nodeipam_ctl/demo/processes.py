@@ -28,7 +28,11 @@ class Output:
 async def attempt(argv: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None) -> Output:
     """Runs a program to its end, whatever its exit code; a cancelled call kills it."""
     process = await asyncio.create_subprocess_exec(
-        *argv, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=env
+        *argv,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=env,
     )
     try:
         stdout, stderr = await process.communicate(stdin.encode())
@@ -38,7 +42,11 @@ async def attempt(argv: Sequence[str], *, stdin: str = "", env: Mapping[str, str
             await process.wait()
         raise
     assert process.returncode is not None
-    return Output(code=process.returncode, stdout=stdout.decode(errors="replace"), stderr=stderr.decode(errors="replace"))
+    return Output(
+        code=process.returncode,
+        stdout=stdout.decode(errors="replace"),
+        stderr=stderr.decode(errors="replace"),
+    )
 
 
 async def run(argv: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
@@ -86,7 +94,9 @@ class Daemon:
         except TimeoutError:
             self.process.kill()
             await self.process.wait()
-            raise LabError(f"{self.name} did not stop within {timeout_s} s of SIGTERM; its log: {self.log}") from None
+            raise LabError(
+                f"{self.name} did not stop within {timeout_s} s of SIGTERM; its log: {self.log}"
+            ) from None
 
 
 async def start(name: str, argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> Daemon:

@@ -121,7 +121,9 @@ def require_tools() -> None:
         missing["the CNI plug-ins ptp, host-local and portmap"] = "containernetworking-plugins"
     if missing:
         packages = " ".join(sorted(set(missing.values())))
-        raise CannotRun(f"missing {', '.join(missing)}: run `apt-get install {packages}` as root and start again")
+        raise CannotRun(
+            f"missing {', '.join(missing)}: run `apt-get install {packages}` as root and start again"
+        )
 
 
 def require_namespaces() -> None:
@@ -136,7 +138,9 @@ def require_namespaces() -> None:
         return
     said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
     if os.geteuid() == 0:
-        raise CannotRun(f"the kernel refuses new namespaces to root here ({said}): is this a container? Run it with --privileged")
+        raise CannotRun(
+            f"the kernel refuses new namespaces to root here ({said}): is this a container? Run it with --privileged"
+        )
     for name, refusing, allowing in _KERNEL_SWITCHES:
         file = Path("/proc/sys") / name.replace(".", "/")
         if file.exists() and file.read_text().strip() == refusing:
@@ -150,7 +154,18 @@ def require_namespaces() -> None:
 def _prefix() -> list[str]:
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     spaces = ["--mount", "--net", "--pid", "--ipc", "--uts", "--mount-proc"]
-    return ["setpriv", "--pdeathsig", "KILL", "--", "unshare", *user, *spaces, "--fork", "--kill-child=KILL", "--"]
+    return [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "--",
+        "unshare",
+        *user,
+        *spaces,
+        "--fork",
+        "--kill-child=KILL",
+        "--",
+    ]
 
 
 def _environment() -> dict[str, str]:
