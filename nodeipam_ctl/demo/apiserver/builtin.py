@@ -132,6 +132,12 @@ def _fill_status_only(obj: Json) -> None:
         obj["status"] = {}
 
 
+def _fill_service_cidr(obj: Json) -> None:
+    _fill_status_only(obj)
+    for condition in obj["status"].get("conditions") or ():
+        condition.setdefault("reason", "")
+
+
 def _fill_crd(crd: Json) -> None:
     if crd.get("status") is None:
         stored = [v["name"] for v in crd["spec"].get("versions", []) if v.get("storage")]
@@ -335,7 +341,7 @@ BUILTIN: Final[tuple[Resource, ...]] = (
         "ServiceCIDR",
         namespaced=False,
         subresources=(_status("ServiceCIDR"),),
-        rules=Rules(fill=_fill_status_only),
+        rules=Rules(fill=_fill_service_cidr),
     ),
     _named(
         "policy",

@@ -129,7 +129,7 @@ class Objects:
         if resource.custom:
             causes += resource.custom.validate(new, None)
         if causes:
-            raise invalid(resource.kind, resource.group, name, causes)
+            raise invalid(resource.kind, resource.stored_group, name, causes)
         bucket = self.store.bucket(resource.bucket)
         key = f"{meta['namespace']}/{name}" if resource.namespaced else name
         if key in bucket.objects:
@@ -170,7 +170,7 @@ class Objects:
         ):
             text = "Invalid value: 0: must be specified for an update"
             cause = Cause(reason="FieldValueInvalid", message=text, field="metadata.resourceVersion")
-            raise invalid(resource.kind, resource.group, name, [cause])
+            raise invalid(resource.kind, resource.stored_group, name, [cause])
         sent_uid = meta.get("uid")
         if sent_uid and sent_uid != stored.uid:
             text = f"Precondition failed: UID in precondition: {sent_uid}, UID in object meta: {stored.uid}"
@@ -321,7 +321,7 @@ class Objects:
         if resource.custom:
             causes += resource.custom.validate(new, old)
         if causes:
-            raise invalid(resource.kind, resource.group, stored.name, causes)
+            raise invalid(resource.kind, resource.stored_group, stored.name, causes)
         self._skew(resource, new)
         if options.dry_run:
             return Outcome(status=200, raw=wire.encode_object(new), warnings=warnings)
@@ -380,7 +380,7 @@ class Objects:
             raise bad_request(f"{head}: {text}")
         quoted = wire.encode(body.decode("utf-8", "replace")).decode()
         cause = Cause(reason="FieldValueInvalid", message=f"Invalid value: {quoted}: {text}", field="patch")
-        raise invalid(resource.kind, resource.group, new["metadata"].get("name", ""), [cause])
+        raise invalid(resource.kind, resource.stored_group, new["metadata"].get("name", ""), [cause])
 
     def _namespace_exists(self, resource: Resource, namespace: str) -> None:
         if not resource.namespaced:

@@ -123,6 +123,11 @@ class Resource:
         return qualified(self.plural, self.group)
 
     @property
+    def stored_group(self) -> str:
+        """The group validation speaks of: events.k8s.io Events are validated as what they are stored as."""
+        return self.bucket.partition(".")[2]
+
+    @property
     def supported_fields(self) -> frozenset[str]:
         """Fields a fieldSelector may name."""
         return METADATA_FIELDS | self.rules.field_names

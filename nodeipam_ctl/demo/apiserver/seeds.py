@@ -40,7 +40,6 @@ def _service_cidr(objects: Objects, cidrs: tuple[str, ...]) -> None:
         "type": "Ready",
         "status": "True",
         "lastTransitionTime": wire.timestamp(objects.now()),
-        "reason": "",
         "message": "Kubernetes default Service CIDR is ready",
     }
     applied = {
