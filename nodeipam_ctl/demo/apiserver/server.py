@@ -272,8 +272,15 @@ class ApiServer:
     async def _hang_up(self) -> None:
         self.faults.cut_watches()
         if self._runner is not None:
+            connections = self._runner.server.connections if self._runner.server else []
+            transports = [connection.transport for connection in connections]
             await self._runner.cleanup()
             self._runner = None
+            # A TLS transport stays open until its peer says good-bye as well; a client that keeps idle connections does not.
+            for transport in transports:
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0)
 
     def _restart_soon(self, *, lose_data: bool, down_s: float) -> None:
         task = asyncio.create_task(self.restart(lose_data=lose_data, down_s=down_s))
