@@ -53,11 +53,11 @@ tolerations:
 {{- end }}
 {{- end }}
 
-{{/* Flags that both programs know. */}}
+{{/* Flags that both programs know. The brackets are for nodes whose address is IPv6, and do IPv4 no harm. */}}
 {{- define "nodeipam-ctl.args" -}}
 {{- $root := index . 0 }}
 {{- $program := index $root.Values (index . 1) }}
-- --metrics-address={{ ternary "$(NODE_IP)" "127.0.0.1" $root.Values.metrics.enabled }}:{{ $program.metrics.port }}
+- --metrics-address=[{{ ternary "$(NODE_IP)" "127.0.0.1" $root.Values.metrics.enabled }}]:{{ $program.metrics.port }}
 - --log-format={{ $root.Values.logging.format }}
 - --log-level={{ $root.Values.logging.level }}
 {{- with $program.extraArgs }}
