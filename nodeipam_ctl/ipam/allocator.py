@@ -108,7 +108,7 @@ class Allocator:
             return _CONTENT
         findings = tenancy.conflict_findings(record, blocks)
         returned = tuple(network_of(key, f) for f, key in record.promised if (f, key) not in blocks)
-        tenancy.hold(record, actual=blocks, promised=())
+        tenancy.hold(record, actual=blocks)
         record.since_s = record.since_s or now
         self._waiting.leave(node.uid)
         if returned:
@@ -143,13 +143,13 @@ class Allocator:
         """The promise to this node is known to stand in its spec."""
         record = self.tenancy.records.get(uid)
         if record is not None and record.promised and not record.actual:
-            self.tenancy.hold(record, actual=record.promised, promised=())
+            self.tenancy.hold(record, actual=record.promised)
 
     def release(self, uid: NodeUID) -> None:
         """The promise to this node is known not to stand, neither in its spec nor in the ledger: its blocks are free."""
         record = self.tenancy.records.get(uid)
         if record is not None and record.promised:
-            self.tenancy.hold(record, actual=record.actual, promised=())
+            self.tenancy.hold(record, actual=record.actual)
             self.version += 1
 
     # -- decisions -----------------------------------------------------------------------------------------------
@@ -267,7 +267,7 @@ class Allocator:
             pool = tenancy.pools[place.pool]
             personal = own_first is not order.places
             known = (place.pool, order.mask_sizes)
-            why = None if personal else full.get(known)
+            why = full.get(known) if full and not personal else None
             if why is None:
                 served = serve(pool, node.name, order.mask_sizes, tenancy.occupancies, tenancy.rests)
                 if isinstance(served, Served):
@@ -303,7 +303,7 @@ class Allocator:
         tried: list[tuple[Pool, str]],
         now: float,
     ) -> Assignment:
-        self.tenancy.hold(record, actual=(), promised=served.blocks, pool=pool.name)
+        self.tenancy.promise(record, served.blocks, pool.name)
         record.since_s = now
         for window, key in served.cursors:
             window.advance(key)

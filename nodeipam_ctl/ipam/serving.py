@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nodeipam_ctl.ipam.holders import Blocks, Promise, Rest
@@ -12,21 +13,19 @@ from nodeipam_ctl.model import NodeName, Retain
 from nodeipam_ctl.prefixes import Family
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Served:
     """Blocks that are free for the node now.
 
     Attributes:
         ended: rests that were ended for it, because the node had them before or because nothing else was left.
-        early: whether any of them ended before its time for another node.
         cursors: the windows whose search found a block, to be moved past it.
     """
 
     blocks: Blocks
+    cursors: Sequence[tuple[Window, int]]
     rule: str = ""
-    ended: tuple[Rest, ...] = ()
-    early: bool = False
-    cursors: tuple[tuple[Window, int], ...] = ()
+    ended: Sequence[Rest] = ()
 
 
 def serve(
@@ -70,7 +69,6 @@ def _serve_with_care(
     blocks: list[tuple[Family, int]] = []
     cursors: list[tuple[Window, int]] = []
     ended: list[Rest] = []
-    early = False
     rule = ""
     refused = ""
     for family, window in pool.windows:
@@ -99,7 +97,6 @@ def _serve_with_care(
         if not key:
             key, given_up = rests.give_up_oldest(family, window, length)
             ended.extend(given_up)
-            early = early or bool(given_up)
         if not key:
             refused = f"no free {family} block of /{length}"
             break
@@ -109,7 +106,7 @@ def _serve_with_care(
         for rest in ended:
             rests.add(rest)
         return refused
-    return Served(blocks=tuple(blocks), rule=rule, ended=tuple(ended), early=early, cursors=tuple(cursors))
+    return Served(blocks=tuple(blocks), rule=rule, ended=ended, cursors=cursors)
 
 
 def _in_the_way(occupancy: Occupancy, family: Family, key: int, node: NodeName) -> str:

@@ -128,14 +128,15 @@ class Space:
         """
         if low >= high:
             return 0
-        top = min((length - 1) & ~3, (length - (low ^ (high - 1)).bit_length()) & ~3)
+        leaf = (length - 1) & ~3
+        shift = length - leaf
+        if not self._is_covered(low >> shift, leaf):  # next fit finds most blocks here, beside the last one
+            found = self._search(low >> shift, leaf, length, low, high)
+            if found or high <= (low >> shift) + 1 << shift:
+                return found
+        top = min(leaf, (length - (low ^ (high - 1)).bit_length()) & ~3)
         page = low >> (length - top)
-        for other in self._lengths:  # a mark around the whole page: the page itself does not show it
-            if other > top:
-                break
-            if page >> (top - other) in self.marks:
-                return 0
-        return self._search(page, top, length, low, high)
+        return 0 if self._is_covered(page, top) else self._search(page, top, length, low, high)
 
     def inside(self, key: int) -> Iterator[int]:
         """The marked blocks within a block, itself included, in address order, larger before smaller."""
@@ -164,6 +165,16 @@ class Space:
         yield from self.inside(key)
 
     # -- the tree ------------------------------------------------------------------------------------------------
+
+    def _is_covered(self, page: int, page_length: int) -> bool:
+        """Whether a block covers a whole page, or more: the page itself does not show it."""
+        marks = self.marks
+        for other in self._lengths:
+            if other > page_length:
+                return False
+            if page >> (page_length - other) in marks:
+                return True
+        return False
 
     def _cover(self, key: int) -> None:
         length = key.bit_length() - 1
@@ -206,9 +217,11 @@ class Space:
             else:
                 best = page_length + _largest(free) if free else self._best_below(page, full, part)
                 pages[page] = full | part << 16 | best << 32
+                # The parent changes only if this page appeared, vanished, or has another largest free block.
+                if before is not None and before >> 32 == best:
+                    return
             if page == 1:
                 return
-            # The parent changes only if this page appeared, vanished, or has another largest free block.
             bit = 1 << (page & 15)
             page >>= 4
             page_length -= 4
@@ -218,9 +231,6 @@ class Space:
                 if not part & bit:
                     return
                 part &= ~bit
-            elif part & bit:
-                if before is not None and before >> 32 == best:
-                    return
             else:
                 part |= bit
 
@@ -239,7 +249,7 @@ class Space:
     def _search(self, page: int, page_length: int, length: int, low: int, high: int) -> int:
         value = self._pages.get(page)
         if value is None:
-            return low
+            return low  # nothing is used here, and the callers see to it that `low` lies inside
         if value >> 32 > length:
             return 0
         full, part = value & _ALL, value >> 16 & _ALL
@@ -258,20 +268,26 @@ class Space:
                 return 0
             found = first + (((free & -free).bit_length() - 1) >> width)
             return found if found < high else 0
+        # From the unit in which the search starts on, those that nothing covers.
         shift = below - 4
         unit_first = page << 4
-        unit = max(low >> shift, unit_first)
-        last = min((high - 1) >> shift, unit_first | 15)
-        while unit <= last:
-            bit = 1 << (unit & 15)
-            if not full & bit:
-                start, stop = max(low, unit << shift), min(high, (unit + 1) << shift)
-                if not part & bit:
-                    return start
-                found = self._search(unit, page_length + 4, length, start, stop)
-                if found:
-                    return found
-            unit += 1
+        start = low >> shift
+        units = ~full & _ALL
+        if start > unit_first:
+            units = units >> (start & 15) << (start & 15)
+        while units:
+            bit = units & -units
+            units ^= bit
+            unit = unit_first | bit.bit_length() - 1
+            first = unit << shift
+            if first >= high:
+                return 0
+            first = max(first, low)
+            if not part & bit:
+                return first
+            found = self._search(unit, page_length + 4, length, first, high)
+            if found:
+                return found
         return 0
 
     def _walk(self, key: int, length: int) -> Iterator[int]:

@@ -58,32 +58,35 @@ class Tenancy:
 
     def part(self, record: NodeRecord) -> None:
         """The node is gone: it holds nothing any more."""
-        self.hold(record, actual=(), promised=())
+        self.hold(record, actual=())
         self.set_addresses(record, ())
         del self.records[record.uid]
         if self._uids.get(record.name) == record.uid:
             del self._uids[record.name]
 
+    def promise(self, record: NodeRecord, blocks: Blocks, pool: PoolName) -> None:
+        """A node that holds nothing yet is promised blocks of a ClusterCIDR, which a search just found free."""
+        record.promised = blocks
+        for family, key in blocks:
+            self.occupancies[family].add(key, record, known_free=True)
+        self._count_under(record, pool)
+
     def hold(
-        self, record: NodeRecord, *, actual: Blocks, promised: Blocks, pool: PoolName | None = None
+        self, record: NodeRecord, *, actual: Blocks, promised: Blocks = (), pool: PoolName | None = None
     ) -> None:
         """A node holds exactly these blocks from now on, counted under `pool` if that is given and covers them."""
         before = record.held
         record.actual, record.promised = actual, promised
         after = record.held
-        if not before:
-            for family, key in after:
-                self.occupancies[family].add(key, record)
-        elif before != after:
+        if before != after:
             for family, key in before:
                 if (family, key) not in after:
                     self.occupancies[family].remove(key, record)
             for family, key in after:
                 if (family, key) not in before:
                     self.occupancies[family].add(key, record)
-        elif pool is None or pool == record.pool:
-            return
-        self.attribute(record, prefer=pool)
+        if before != after or pool:
+            self.attribute(record, prefer=pool)
 
     def attribute(self, record: NodeRecord, *, prefer: PoolName | None = None) -> None:
         """Find the ClusterCIDR under which a node is counted; a node outside every range is counted under none.
@@ -108,6 +111,9 @@ class Tenancy:
                 for name in sorted(scores):
                     if scores[name] > best:
                         chosen, best = name, scores[name]
+        self._count_under(record, chosen)
+
+    def _count_under(self, record: NodeRecord, chosen: PoolName) -> None:
         if chosen != record.pool:
             if record.pool:
                 self.nodes_of[record.pool] -= 1

@@ -39,10 +39,21 @@ class Window:
         ranges: keys of the ranges; a range inside another one of the same window is left out.
         owner: the ClusterCIDR's name.
         capacity: how many blocks the ranges hold.
-        cursor: the address from which the next block is searched, as an integer; None before the first block.
+        cursor: the last address that was handed out, as an integer; None before the first block.
     """
 
-    __slots__ = ("_bits", "_counts", "_space", "_stale", "capacity", "cursor", "length", "owner", "ranges")
+    __slots__ = (
+        "_ahead",
+        "_bits",
+        "_counts",
+        "_space",
+        "_stale",
+        "capacity",
+        "cursor",
+        "length",
+        "owner",
+        "ranges",
+    )
 
     def __init__(
         self, space: Space, family: Family, ranges: tuple[int, ...], length: int, owner: PoolName
@@ -54,8 +65,11 @@ class Window:
         self.ranges = _outermost(ranges)
         self.capacity = sum(1 << (length - length_of(r)) for r in self.ranges)
         self.cursor: int | None = None
+        self._ahead: tuple[int, int] | None = (
+            None  # the rest of the cursor's range, as keys of the window's length
+        )
         self._counts = [0, 0, 0]
-        self._stale = True
+        self._stale = not all(space.is_free(one) for one in self.ranges)
 
     def next_fit(self, length: int | None = None) -> int:
         """The key of the next free block from the cursor on, wrapping round once; 0 when the ranges are full.
@@ -63,7 +77,12 @@ class Window:
         Args:
             length: another block length than the window's own, as a node's annotation may ask.
         """
-        length = length or self.length
+        if length is None:
+            if self._ahead is not None:
+                found = self._space.first_free(self.length, *self._ahead)
+                if found:
+                    return found
+            length = self.length
         space = self._space
         cursor = self.cursor
         if cursor is None:
@@ -73,7 +92,7 @@ class Window:
                     return found
             return 0
         shift = self._bits - length
-        start = 1 << length | -(-cursor >> shift)  # rounded up to a block of this length
+        start = (1 << length) + (cursor >> shift) + 1  # the first block of this length after the cursor
         inside = next((i for i, one in enumerate(self.ranges) if self._holds(one, cursor)), -1)
         if inside < 0:
             inside, start = 0, 0
@@ -89,14 +108,24 @@ class Window:
     def advance(self, key: int) -> None:
         """Move the cursor past a block that was handed out."""
         length = key.bit_length() - 1
-        self.cursor = (key + 1 ^ 1 << length) << (self._bits - length)
+        after = key + 1
+        self.cursor = (after - (1 << length) << (self._bits - length)) - 1
+        if length != self.length:
+            self._ahead = None
+        elif self._ahead is not None and self._ahead[0] <= key < self._ahead[1]:
+            self._ahead = (after, self._ahead[1])
+        else:
+            bounds = (_bounds(one, length) for one in self.ranges)
+            self._ahead = next(((after, high) for low, high in bounds if low <= key < high), None)
 
     def skipped(self, key: int) -> int:
         """How many blocks of this length a search from the cursor passed over before it came to `key`."""
         length = length_of(key)
-        cursor = self.cursor if self.cursor is not None else 0
-        start = 1 << length | -(-cursor >> (self._bits - length))
-        at = next((i for i, one in enumerate(self.ranges) if self._holds(one, cursor)), 0)
+        at, start = 0, 0
+        if self.cursor is not None:
+            inside = next((i for i, one in enumerate(self.ranges) if self._holds(one, self.cursor)), -1)
+            if inside >= 0:
+                at, start = inside, (1 << length) + (self.cursor >> (self._bits - length)) + 1
         passed = 0
         for step in range(len(self.ranges) + 1):
             low, high = _bounds(self.ranges[(at + step) % len(self.ranges)], length)
@@ -204,15 +233,13 @@ class Occupancy:
             for window in self._by_range.get(key >> (length - other), ()):
                 yield window, other
 
-    def add(self, key: int, holder: Holder) -> None:
-        """Somebody holds a block from now on."""
-        present = self.space.holders(key)
-        if present:
-            self.space.add(key, holder)
-            if holder.kind < min(h.kind for h in present):
+    def add(self, key: int, holder: Holder, *, known_free: bool = False) -> None:
+        """Somebody holds a block from now on; `known_free` says that a search just found it free."""
+        if key in self.space.marks:
+            if holder.kind < min(h.kind for h in self.space.holders(key)):
                 self._recount(key)
-            return
-        self._count(key, holder.kind, 1)
+        else:
+            self._count(key, holder.kind, 1, free=known_free or None)
         self.space.add(key, holder)
 
     def remove(self, key: int, holder: Holder) -> None:
@@ -229,10 +256,9 @@ class Occupancy:
             return
         self._count(key, holder.kind, -1)
 
-    def _count(self, key: int, kind: Kind, sign: int) -> None:
+    def _count(self, key: int, kind: Kind, sign: int, *, free: bool | None = None) -> None:
         """Tell the windows about a block that is not marked at this moment."""
         length = key.bit_length() - 1
-        free: bool | None = None
         lengths = self._range_lengths
         for other in lengths:
             if other > length:
