@@ -13,7 +13,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 
 import structlog
@@ -125,6 +125,9 @@ def _die() -> None:
 class Controller:
     """The leader: everything that reads and writes, put together.
 
+    Args:
+        clock: seconds since the epoch.
+
     Attributes:
         started: set when all lists are in and allocation has begun.
     """
@@ -138,6 +141,7 @@ class Controller:
         readiness: Readiness,
         *,
         identity: str,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._readiness = readiness
@@ -146,7 +150,7 @@ class Controller:
         allocator = Allocator()
         queue = NodeQueue(window_s=settings.batch_window_s)
         self._recorder = EventRecorder(client, component=COMPONENT, instance=identity)
-        self._status = StatusWriter(client, self.pool_views, clock=time.time)
+        self._status = StatusWriter(client, self.pool_views, clock=clock)
         self._nodes = Informer(client, node_resource(), self._on_node)
         self._pools = CustomResources(client, access, pool_resources(), self._on_pool)
         self._findings: tuple[Finding, ...] = ()
@@ -157,7 +161,7 @@ class Controller:
             told=NodeEvents(self._recorder, monotonic=time.monotonic),
             metrics=counters,
             changed=self._status.changed,
-            clock=time.time,
+            clock=clock,
             monotonic=time.monotonic,
         )
         self._patcher = Patcher(
