@@ -8,7 +8,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import structlog
 
@@ -86,10 +86,10 @@ class Agent:
                 await stack.enter_async_context(server)
             heard = kernel.monitor(neighbours=bool(self._reconciler.devices))
             stack.callback(heard.close)
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            await stack.enter_async_context(self._listening(heard))
-            tasks.create_task(self._feed.run(), name="feed")
-            tasks.create_task(self._turns(), name="turns")
+            stack.enter_context(self._listening(heard))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._feed.run(), name="feed")
+                tasks.create_task(self._turns(), name="turns")
 
     async def _turns(self) -> None:
         audit_at_s = self._next_audit_s()
@@ -151,8 +151,8 @@ class Agent:
         if not self._told:
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
-    @contextlib.asynccontextmanager
-    async def _listening(self, heard: Monitor) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def _listening(self, heard: Monitor) -> Iterator[None]:
         def arrived() -> None:
             messages, lost = heard.read()
             if lost:
