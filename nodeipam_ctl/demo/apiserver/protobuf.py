@@ -1,18 +1,213 @@
-"""What does a body in application/vnd.kubernetes.protobuf say? A small reader for the messages clients do send."""
+"""What does a body in application/vnd.kubernetes.protobuf say? A small reader for the messages clients do send.
+
+Go clients (Helm 4 for its release Secrets) write protobuf by default; answers may be JSON. Field numbers are those of
+the generated.proto files in k8s.io/api and k8s.io/apimachinery.
+"""
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from nodeipam_ctl.demo.apiserver import wire
 from nodeipam_ctl.demo.apiserver.errors import Json
+
+_MAGIC: Final = b"k8s\x00"
 
 
 class UnknownMessage(ValueError):
     """No such message is known here; the client is told to send JSON."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One field: its JSON name, and `string`, `bytes`, `int`, `bool`, `time`, `microtime`, `json` or a message."""
+
+    name: str
+    type: str | Mapping[int, _Field] = "string"
+    repeated: bool = False
+    map_of: str = ""  # the value type of a map<string, …>
+
+
+_OWNER: Final = {
+    1: _Field("kind"),
+    3: _Field("name"),
+    4: _Field("uid"),
+    5: _Field("apiVersion"),
+    6: _Field("controller", "bool"),
+    7: _Field("blockOwnerDeletion", "bool"),
+}
+_MANAGED: Final = {
+    1: _Field("manager"),
+    2: _Field("operation"),
+    3: _Field("apiVersion"),
+    4: _Field("time", "time"),
+    6: _Field("fieldsType"),
+    7: _Field("fieldsV1", {1: _Field("Raw", "json")}),
+    8: _Field("subresource"),
+}
+_META: Final = {
+    1: _Field("name"),
+    2: _Field("generateName"),
+    3: _Field("namespace"),
+    5: _Field("uid"),
+    6: _Field("resourceVersion"),
+    7: _Field("generation", "int"),
+    8: _Field("creationTimestamp", "time"),
+    9: _Field("deletionTimestamp", "time"),
+    10: _Field("deletionGracePeriodSeconds", "int"),
+    11: _Field("labels", map_of="string"),
+    12: _Field("annotations", map_of="string"),
+    13: _Field("ownerReferences", _OWNER, repeated=True),
+    14: _Field("finalizers", repeated=True),
+    17: _Field("managedFields", _MANAGED, repeated=True),
+}
+_LEASE_SPEC: Final = {
+    1: _Field("holderIdentity"),
+    2: _Field("leaseDurationSeconds", "int"),
+    3: _Field("acquireTime", "microtime"),
+    4: _Field("renewTime", "microtime"),
+    5: _Field("leaseTransitions", "int"),
+}
+_MESSAGES: Final[Mapping[str, Mapping[int, _Field]]] = {
+    "Secret": {
+        1: _Field("metadata", _META),
+        2: _Field("data", map_of="bytes"),
+        3: _Field("type"),
+        4: _Field("stringData", map_of="string"),
+        5: _Field("immutable", "bool"),
+    },
+    "ConfigMap": {
+        1: _Field("metadata", _META),
+        2: _Field("data", map_of="string"),
+        3: _Field("binaryData", map_of="bytes"),
+        4: _Field("immutable", "bool"),
+    },
+    "Namespace": {
+        1: _Field("metadata", _META),
+        2: _Field("spec", {1: _Field("finalizers", repeated=True)}),
+        3: _Field("status", {1: _Field("phase")}),
+    },
+    "Lease": {1: _Field("metadata", _META), 2: _Field("spec", _LEASE_SPEC)},
+    "DeleteOptions": {
+        1: _Field("gracePeriodSeconds", "int"),
+        2: _Field("preconditions", {1: _Field("uid"), 2: _Field("resourceVersion")}),
+        3: _Field("orphanDependents", "bool"),
+        4: _Field("propagationPolicy"),
+        5: _Field("dryRun", repeated=True),
+    },
+}
+
+
 def decode(raw: bytes) -> Json:
     """The object in a runtime.Unknown envelope.
 
     Raises:
-        UnknownMessage: a kind without a description here.
+        UnknownMessage: no envelope, a truncated message, or a kind without a description here.
     """
-    raise UnknownMessage(raw[:4].decode("latin-1"))
+    if not raw.startswith(_MAGIC):
+        raise UnknownMessage("no k8s protobuf envelope")
+    try:
+        envelope = dict(_fields(raw[len(_MAGIC) :]))
+        type_meta = dict(_fields(_bytes(envelope.get(1, b""))))
+        version, kind = (_bytes(type_meta.get(number, b"")).decode() for number in (1, 2))
+        message = _MESSAGES.get(kind)
+        if message is None:
+            raise UnknownMessage(f"kind {kind!r}")
+        return {"kind": kind, "apiVersion": version} | _read(_bytes(envelope.get(2, b"")), message)
+    except (IndexError, UnicodeDecodeError) as exc:
+        raise UnknownMessage("truncated message") from exc
+
+
+def _read(raw: bytes, message: Mapping[int, _Field]) -> Json:
+    obj: Json = {}
+    for number, value in _fields(raw):
+        field = message.get(number)
+        if field is None:
+            continue
+        if field.map_of:
+            entry = dict(_fields(_bytes(value)))
+            key = _bytes(entry.get(1, b"")).decode()
+            obj.setdefault(field.name, {})[key] = _value(entry.get(2, b""), field.map_of)
+        elif field.repeated:
+            obj.setdefault(field.name, []).append(_value(value, field.type))
+        else:
+            read = _value(value, field.type)
+            # gogo-proto writes empty strings and zero times that Go's omitempty leaves out of JSON.
+            if read not in ("", None):
+                obj[field.name] = read
+    return obj
+
+
+def _value(value: bytes | int, type_: str | Mapping[int, _Field]) -> Any:
+    match type_:
+        case "string":
+            return _bytes(value).decode()
+        case "bytes":
+            return base64.b64encode(_bytes(value)).decode()
+        case "int":
+            return value
+        case "bool":
+            return bool(value)
+        case "json":
+            return wire.decode(_bytes(value))
+        case "time" | "microtime":
+            return _time(_bytes(value), micro=type_ == "microtime")
+        case _:
+            assert not isinstance(type_, str)
+            read = _read(_bytes(value), type_)
+            return read["Raw"] if set(read) == {"Raw"} else read
+
+
+def _time(raw: bytes, *, micro: bool) -> str | None:
+    parts = dict(_fields(raw))
+    if not parts:
+        return None
+    seconds, nanos = int(parts.get(1, 0)), int(parts.get(2, 0))
+    if seconds >= 1 << 63:  # a negative int64: Go's zero time
+        return None
+    at = datetime.fromtimestamp(seconds, UTC)
+    return at.strftime(f"%Y-%m-%dT%H:%M:%S.{nanos // 1000:06}Z") if micro else wire.timestamp(at)
+
+
+def _fields(raw: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """Field numbers and values of one message, in order (protobuf wire format)."""
+    at = 0
+    while at < len(raw):
+        tag, at = _varint(raw, at)
+        number, kind = tag >> 3, tag & 7
+        if kind == 0:
+            value, at = _varint(raw, at)
+            yield number, value
+        elif kind == 2:
+            size, at = _varint(raw, at)
+            if at + size > len(raw):
+                raise IndexError
+            yield number, raw[at : at + size]
+            at += size
+        elif kind in (1, 5):
+            width = 8 if kind == 1 else 4
+            yield number, int.from_bytes(raw[at : at + width], "little")
+            at += width
+        else:
+            raise UnknownMessage(f"wire type {kind}")
+
+
+def _varint(raw: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = raw[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+
+
+def _bytes(value: bytes | int) -> bytes:
+    if isinstance(value, int):
+        raise UnknownMessage("a number where text should be")
+    return value
