@@ -71,6 +71,7 @@ class AgentSettings:
         service_cidrs: ranges that no peer may claim.
         cni_flavour: which built-in conflist, "ptp" or "bridge"; `cni_template` replaces both.
         cni_data_dir: host-local's dataDir; None is the plugin's own default, which is one for the whole machine.
+        proc_sys_dir: where the kernel's settings can be written; a container's own /proc/sys is read-only unless privileged.
         network_unavailable: keep the Node's NetworkUnavailable condition true to reality; off when a cloud does it.
     """
 
@@ -82,6 +83,7 @@ class AgentSettings:
     cni_flavour: str = "ptp"
     cni_template: Path | None = None
     cni_data_dir: Path | None = None
+    proc_sys_dir: Path = Path("/proc/sys")
     metrics_address: str | None = "127.0.0.1:9412"
     audit_period_s: float = 45.0
     route_metric: int = 100

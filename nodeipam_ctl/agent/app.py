@@ -196,7 +196,7 @@ def open_host(settings: AgentSettings) -> Iterator[Host]:
         raise UsageError(
             "the agent changes routes and settings: run it as root, or with CAP_NET_ADMIN in a privileged Pod"
         )
-    host = Host(cni_conf_dir=settings.cni_conf_dir)
+    host = Host(cni_conf_dir=settings.cni_conf_dir, proc_sys_dir=settings.proc_sys_dir)
     try:
         yield host
     finally:

@@ -59,6 +59,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="host-local's dataDir; without it, the plug-in's own default.",
 )
 @flag(
+    "--proc-sys-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="/proc/sys",
+    help="Where the host's /proc/sys is writable for us; in a container, a mount of the host's.",
+)
+@flag(
     "--metrics-address",
     default="127.0.0.1:9412",
     help="HOST:PORT of /metrics, /healthz and /readyz; empty serves none.",
@@ -91,6 +97,7 @@ def command(
     cni_flavour: str,
     cni_template: Path | None,
     cni_data_dir: Path | None,
+    proc_sys_dir: Path,
     metrics_address: str,
     audit_period: float,
     route_metric: int,
@@ -114,6 +121,7 @@ def command(
         cni_flavour=cni_flavour,
         cni_template=cni_template,
         cni_data_dir=cni_data_dir,
+        proc_sys_dir=proc_sys_dir,
         metrics_address=metrics_address or None,
         audit_period_s=audit_period,
         route_metric=route_metric,

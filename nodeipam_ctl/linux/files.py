@@ -9,8 +9,6 @@ from pathlib import Path
 from nodeipam_ctl.errors import Permanent
 from nodeipam_ctl.routing.state import HostFile, Sysctl
 
-_SYSCTL_ROOT = Path("/proc/sys")
-
 
 def read_file(path: Path) -> HostFile | None:
     """A file's text and mode; None when there is none.
@@ -78,24 +76,24 @@ def names_in(directory: Path) -> tuple[str, ...]:
         return ()
 
 
-def read_sysctl(name: str) -> Sysctl | None:
-    """A setting below /proc/sys; None when this kernel or namespace has none of that name."""
+def read_sysctl(root: Path, name: str) -> Sysctl | None:
+    """A setting below `root`, which is /proc/sys or a mount of it; None when this kernel or namespace has none of that name."""
     try:
-        return Sysctl(name=name, value=(_SYSCTL_ROOT / name).read_text(encoding="ascii").strip())
+        return Sysctl(name=name, value=(root / name).read_text(encoding="ascii").strip())
     except OSError:
         return None
 
 
-def write_sysctl(setting: Sysctl) -> None:
+def write_sysctl(root: Path, setting: Sysctl) -> None:
     """Changes a setting.
 
     Raises:
-        Permanent: the kernel has no such setting, or /proc/sys is read-only for us.
+        Permanent: the kernel has no such setting, or it is read-only for us.
     """
     try:
-        (_SYSCTL_ROOT / setting.name).write_text(setting.value, encoding="ascii")
+        (root / setting.name).write_text(setting.value, encoding="ascii")
     except OSError as exc:
         raise Permanent(
-            f"sysctl {setting.name.replace('/', '.')}: cannot be set to {setting.value}: {exc.strerror}; run privileged, "
-            "or set it on the host"
+            f"sysctl {setting.name.replace('/', '.')}: cannot be set to {setting.value}: {exc.strerror}; set it on the host, "
+            "or mount the host's /proc/sys/net and name its place with --proc-sys-dir"
         ) from exc

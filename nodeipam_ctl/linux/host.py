@@ -68,9 +68,10 @@ class Host:
         requests: how many netlink messages that change something were sent.
     """
 
-    def __init__(self, *, cni_conf_dir: Path) -> None:
+    def __init__(self, *, cni_conf_dir: Path, proc_sys_dir: Path = Path("/proc/sys")) -> None:
         self._socket = Socket()
         self._cni_conf_dir = cni_conf_dir
+        self._proc_sys_dir = proc_sys_dir
         self._devices: dict[str, links.Device] = {}
         self.port = self._socket.port
         self.requests = 0
@@ -106,7 +107,7 @@ class Host:
                 if not device.loopback
             ),
             forwarding=frozenset(
-                family for family, name in FORWARDING.items() if _value(name) not in ("", "0")
+                family for family, name in FORWARDING.items() if self._value(name) not in ("", "0")
             ),
             foreign_conflists=tuple(
                 name
@@ -121,7 +122,7 @@ class Host:
                 and held.get(device.index)
                 and not device.loopback
                 and device.link.kind == ""
-                and _value(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2")
+                and self._value(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2")
             ),
         )
 
@@ -135,7 +136,7 @@ class Host:
         found: Iterable[HostObject | None]
         match kind:
             case Kind.SYSCTL:
-                found = (files.read_sysctl(name) for name in interest.sysctls)
+                found = (files.read_sysctl(self._proc_sys_dir, name) for name in interest.sysctls)
             case Kind.LINK:
                 self._read_devices()
                 found = (device.link for name, device in self._devices.items() if name in interest.devices)
@@ -174,7 +175,7 @@ class Host:
             match change.after or change.before:
                 case Sysctl() as setting:
                     if change.op is not Op.REMOVE:
-                        files.write_sysctl(setting)
+                        files.write_sysctl(self._proc_sys_dir, setting)
                 case Link() as link:
                     self._apply_link(change, link)
                 case HostFile() as file:
@@ -235,6 +236,10 @@ class Host:
         found = (links.decode_link(m.body) for m in self._socket.dump(links.RTM_GETLINK, links.link_dump()))
         self._devices = {device.link.name: device for device in found if device is not None}
 
+    def _value(self, sysctl: str) -> str:
+        found = files.read_sysctl(self._proc_sys_dir, sysctl)
+        return found.value if found else ""
+
     def _name_of(self, only: frozenset[str] | None = None) -> dict[int, str]:
         return {d.index: name for name, d in self._devices.items() if only is None or name in only}
 
@@ -292,8 +297,3 @@ def _subnets(held: Iterable[tuple[Address, int]]) -> tuple[Network, ...]:
         for address, length in held
         if length < address.max_prefixlen
     )
-
-
-def _value(sysctl: str) -> str:
-    found = files.read_sysctl(sysctl)
-    return found.value if found else ""
