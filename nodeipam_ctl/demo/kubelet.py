@@ -38,6 +38,7 @@ class Kubelet:
     runtime: Runtime = field(repr=False)
     registered_s: float = 0.0
     _ready: bool = False
+    _ready_since: str = ""
     _resource_version: str = ""
 
     async def register(self) -> None:
@@ -46,7 +47,8 @@ class Kubelet:
         Raises:
             AlreadyExists: there is a Node of this name.
         """
-        node = node_object(self.name, self.at, now=_now())
+        self._ready_since = _now()
+        node = node_object(self.name, self.at, now=self._ready_since)
         self.registered_s = time.monotonic()
         stored = json.loads(await self.client.create(_NODES, json.dumps(node).encode()))
         self._resource_version = stored["metadata"]["resourceVersion"]
@@ -96,8 +98,16 @@ class Kubelet:
 
     async def renew(self) -> None:
         """Writes its conditions and its Lease once."""
-        self._ready = self.runtime.ready()
-        status = {"status": {"conditions": _conditions(_now(), ready=self._ready)}}
+        ready, now = self.runtime.ready(), _now()
+        if ready != self._ready:
+            self._ready, self._ready_since = ready, now
+        conditions = _conditions(now, ready=ready)
+        for condition in conditions:
+            # The other conditions never change: leaving their transition time out of a strategic merge keeps it.
+            del condition["lastTransitionTime"]
+            if condition["type"] == "Ready":
+                condition["lastTransitionTime"] = self._ready_since
+        status = {"status": {"conditions": conditions}}
         await self.client.patch(
             f"{_NODES}/{self.name}/status", json.dumps(status).encode(), kind=STRATEGIC_PATCH
         )

@@ -6,9 +6,10 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nodeipam_ctl.demo import machines, segment
 from nodeipam_ctl.demo.cni import Runtime
@@ -49,23 +50,27 @@ class Lab:
 
     control: ControlPlane
     plugin_dir: Path
-    tasks: asyncio.TaskGroup = field(repr=False)
     nodes: dict[str, LabNode] = field(default_factory=dict)
     daemons: list[Daemon] = field(default_factory=list)
+    background: set[asyncio.Task[None]] = field(default_factory=set, repr=False)
 
-    async def join(self, number: int) -> LabNode:
-        """A new node: it boots, registers, starts its agent, and has podCIDRs when this returns.
+    async def boot(self, number: int) -> Machine:
+        """A machine on the segment, that nobody knows yet."""
+        machine = await machines.boot(f"node-{number}")
+        await segment.plug_in(machine, segment.place(number))
+        return machine
+
+    async def join(self, number: int, machine: Machine) -> LabNode:
+        """A machine becomes a node: it registers, starts its agent, and has podCIDRs when this returns.
 
         Raises:
             LabError: it did not get podCIDRs in time, or one of our programs ended.
         """
-        name, at = f"node-{number}", segment.place(number)
-        machine = await machines.boot(name)
-        await segment.plug_in(machine, at)
+        name, at = machine.name, segment.place(number)
         runtime = Runtime(inside=machine.inside, plugin_dir=self.plugin_dir, conf_dir=machine.cni_conf_dir)
         kubelet = Kubelet(name=name, at=at, client=self.control.client, runtime=runtime)
         await kubelet.register()
-        assigned = self.tasks.create_task(kubelet.pod_cidrs())
+        assigned = asyncio.create_task(kubelet.pod_cidrs())
         assigned_s: list[float] = []
         assigned.add_done_callback(lambda _: assigned_s.append(time.monotonic()))
         node = LabNode(
@@ -73,7 +78,7 @@ class Lab:
             at=at,
             machine=machine,
             kubelet=kubelet,
-            renewing=self.tasks.create_task(kubelet.keep_renewing()),
+            renewing=self._in_background(kubelet.keep_renewing()),
             agent=await self._start_agent(machine),
         )
         self.nodes[name] = node
@@ -122,10 +127,11 @@ class Lab:
         for pod in node.pods:
             await detach(pod, node.kubelet.runtime)
         self.daemons.remove(node.agent)
+        self.background.discard(node.renewing)
         node.renewing.cancel()
         code = await node.agent.stop(timeout_s=5)
         if code != 0:
-            raise LabError(f"the agent of {node.name} ended with {code} on SIGTERM:\n{node.agent.tail()}")
+            raise LabError(f"the agent of {node.name} ended with {code} on SIGTERM")
         await node.machine.off()
         await self.control.delete_node(node.name)
 
@@ -164,10 +170,18 @@ class Lab:
                 return time.monotonic() - began_s
             for daemon in self.daemons:
                 if daemon.ended is not None:
-                    raise LabError(f"{daemon.name} ended with {daemon.ended}:\n{daemon.tail()}")
+                    raise LabError(f"{daemon.name} ended with {daemon.ended}")
+            for task in self.background:
+                if task.done():
+                    task.result()  # it never ends but by an error
             if time.monotonic() - began_s > timeout_s:
                 raise LabError(f"waited {timeout_s:.0f} s in vain until {what}")
             await asyncio.sleep(0.02)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self.background.add(task)
+        return task
 
     async def _start_agent(self, machine: Machine) -> Daemon:
         # Its /run is its own, so is its copy of the kubeconfig.

@@ -73,7 +73,7 @@ async def ping(pod: Pod, target: Address, *, timeout_s: int = 2) -> bool:
 
 @dataclass(slots=True, kw_only=True)
 class SteadyPing:
-    """A ping that goes on, five a second, until it is stopped and says what was lost."""
+    """A ping that goes on, twenty a second, until it is stopped and says what was lost."""
 
     pod: Pod
     target: Address
@@ -105,7 +105,7 @@ class Loss:
 async def ping_steadily(pod: Pod, target: Address) -> SteadyPing:
     """Starts a ping that goes on."""
     process = await asyncio.create_subprocess_exec(
-        *pod.inside("ping", "-n", "-i", "0.2", str(target)),
+        *pod.inside("ping", "-n", "-i", "0.05", str(target)),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,11 +11,12 @@ from nodeipam_ctl.demo import control, machines, segment
 from nodeipam_ctl.demo.inside import main
 from nodeipam_ctl.demo.kubeconfigfile import KubeconfigFile
 from nodeipam_ctl.demo.lab import Lab, LabNode
+from nodeipam_ctl.demo.machines import Machine
 from nodeipam_ctl.demo.mesh import Mesh, ping_all
 from nodeipam_ctl.demo.pods import Loss, SteadyPing, ping_steadily
-from nodeipam_ctl.demo.processes import LabError
 from nodeipam_ctl.demo.report import Report, milliseconds
 from nodeipam_ctl.demo.sandbox import plugin_dir
+from nodeipam_ctl.errors import NodeIPAMError
 
 _HEADING = ("NODE", "PODCIDRS", "NEXT HOP", "ROUTES", "PINGS", "TO PODCIDR", "TO FIRST PING")
 
@@ -37,20 +37,24 @@ class Story:
         Raises:
             LabError: a step did not happen in time.
         """
-        await asyncio.gather(*(self._join(number) for number in range(1, self.node_count + 1)))
+        booted = [await self.lab.boot(number) for number in range(1, self.node_count + 1)]
+        self.report.step("machines", f"{len(booted)} of them, with a cable each to one layer 2 segment")
+        await asyncio.gather(*(self._join(number, machine) for number, machine in enumerate(booted, start=1)))
         first = await self._ping_all()
         await self._exchange_a_node()
         last = await self._ping_all()
         await self._table(last)
         return self._verdict([*first.lost, *last.lost])
 
-    async def _join(self, number: int) -> LabNode:
-        node = await self.lab.join(number)
+    async def _join(self, number: int, machine: Machine) -> LabNode:
+        node = await self.lab.join(number, machine)
         cidrs = " and ".join(map(str, node.pod_cidrs))
         self.report.step(node.name, f"registered, has {cidrs} after {milliseconds(node.to_pod_cidr_s)}")
         await self.lab.run_pods(node, self.pod_count)
         addresses = ", ".join(str(pod.addresses[0]) for pod in node.pods)
-        self.report.step(node.name, f"wrote its conflist; ptp, host-local and portmap attached {addresses}")
+        self.report.step(
+            node.name, f"its agent wrote the conflist; ptp, host-local, portmap attached {addresses}"
+        )
         await self.lab.first_ping(node)
         return node
 
@@ -79,7 +83,8 @@ class Story:
         self.report.step(
             leaving.name, f"deleted; its routes are gone from every node after {milliseconds(took_s)}"
         )
-        joined = await self._join(self.node_count + 1)
+        number = self.node_count + 1
+        joined = await self._join(number, await self.lab.boot(number))
         await self.lab.until(f"every node has a route to {joined.name}", self.lab.converged, timeout_s=20)
         self.losses = [await ping.stop() for ping in steady]
         sent, lost = sum(loss.sent for loss in self.losses), sum(loss.lost for loss in self.losses)
@@ -143,22 +148,19 @@ async def play(request: dict[str, Any]) -> int:
     report.step("API server", f"{plane.host_url} on this host, {plane.segment_url} on the nodes' segment")
     plugins = plugin_dir()
     assert plugins is not None, "sandbox.require_tools looked for it"
-    async with asyncio.TaskGroup() as tasks:
-        lab = Lab(control=plane, plugin_dir=plugins, tasks=tasks)
-        try:
-            await _start_controller(lab, report)
-            passed = await Story(
-                lab=lab, report=report, node_count=request["nodes"], pod_count=request["pods"]
-            ).tell()
-        except LabError as exc:
-            report.failed(str(exc))
-            _show_logs(lab, report)
-            return 1
-        if passed and request["keep"]:
-            _invite(request["host_pid"], lab, report, as_root=request["as_root"])
-            await asyncio.Event().wait()
-        # PID 1 ends here, and the kernel ends everything else.
-        os._exit(0 if passed else 1)
+    lab = Lab(control=plane, plugin_dir=plugins)
+    story = Story(lab=lab, report=report, node_count=request["nodes"], pod_count=request["pods"])
+    try:
+        await _start_controller(lab, report)
+        passed = await story.tell()
+    except NodeIPAMError as exc:
+        report.failed(str(exc))
+        _show_logs(lab, report)
+        return 1
+    if passed and request["keep"]:
+        _invite(request["host_pid"], lab, report, as_root=request["as_root"])
+        await asyncio.Event().wait()
+    return 0 if passed else 1
 
 
 async def _start_controller(lab: Lab, report: Report) -> None:
