@@ -162,15 +162,14 @@ class Client:
         try:
             async with self._pool.stream(request, connect_timeout_s=connect_timeout_s) as (head, connection):
                 if head.status != 200:
-                    async with asyncio.timeout(connect_timeout_s):
-                        content = b"".join([piece async for piece in _pieces(connection)])
+                    content = await _whole(connection, within_s=connect_timeout_s)
                     raise self._refused(what, head, content, is_write=False)
                 self._surface_warnings(head)
                 async with aclosing(_lines(connection, silence_s)) as lines:
                     yield lines
         except Silence as exc:
             raise Transient(f"{what}: silent for {silence_s:g} s") from exc
-        except (NotConnected, Cut, TimeoutError) as exc:
+        except (NotConnected, Cut) as exc:
             raise Transient(f"{what}: {self._access.server}: {exc}") from exc
 
     async def _request(
@@ -242,9 +241,15 @@ def _what(method: str, path: str) -> str:
     return f"{method} {path.partition('?')[0]}"
 
 
-async def _pieces(connection: Connection) -> AsyncGenerator[bytes, None]:
-    while piece := await connection.piece():
-        yield piece
+async def _whole(connection: Connection, *, within_s: float) -> bytes:
+    pieces: list[bytes] = []
+    try:
+        async with asyncio.timeout(within_s):
+            while piece := await connection.piece():
+                pieces.append(piece)
+    except TimeoutError as exc:
+        raise Cut(f"half an answer within {within_s:g} s") from exc
+    return b"".join(pieces)
 
 
 async def _lines(connection: Connection, silence_s: float) -> AsyncGenerator[bytes, None]:

@@ -73,12 +73,24 @@ def test_hostile_bytes_end_in_malformed_or_nothing_else(data: bytes) -> None:
         pytest.param(b"SSH-2.0-OpenSSH\r\n\r\n", id="another protocol"),
         pytest.param(b"HTTP/2 200 OK\r\n\r\n", id="HTTP/2 text"),
         pytest.param(b"HTTP/1.1 2x0 OK\r\n\r\n", id="a status that is no number"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", id="two lengths"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", id="two lengths"
+        ),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: -3\r\n\r\n", id="a negative length"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", id="an unknown transfer coding"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", id="a compressed body nobody asked for"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", id="a chunk size that is no number"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", id="a chunk longer than its size"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", id="an unknown transfer coding"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n", id="a compressed body nobody asked for"
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+            id="a chunk size that is no number",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
+            id="a chunk longer than its size",
+        ),
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", id="more than one answer"),
         pytest.param(b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", id="a folded header"),
         pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, id="a head without end"),
@@ -93,7 +105,9 @@ def test_refuses(answer: bytes) -> None:
     ("fields", "keeps"),
     [
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 0", True, id="HTTP/1.1 keeps by default"),
-        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close", False, id="unless it says close"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: Close", False, id="unless it says close"
+        ),
         pytest.param(b"HTTP/1.0 200 OK\r\nContent-Length: 0", False, id="HTTP/1.0 does not"),
         pytest.param(b"HTTP/1.1 204 No Content", True, id="an answer without body"),
         pytest.param(b"HTTP/1.1 200 OK", False, id="a body that ends with the connection"),
@@ -108,7 +122,9 @@ def test_whether_the_connection_is_kept(fields: bytes, *, keeps: bool) -> None:
 
 def test_header_fields_of_one_name_stay_apart() -> None:
     reader = AnswerReader()
-    reader.feed(b'HTTP/1.1 200 OK\r\nWarning: 299 - "a, b"\r\nwarning: 299 - "c"\r\nContent-Length: 0\r\n\r\n')
+    reader.feed(
+        b'HTTP/1.1 200 OK\r\nWarning: 299 - "a, b"\r\nwarning: 299 - "c"\r\nContent-Length: 0\r\n\r\n'
+    )
     assert reader.head is not None
     assert reader.head.every(b"warning") == ['299 - "a, b"', '299 - "c"']
     assert reader.head.get(b"content-length") == "0"

@@ -14,6 +14,7 @@ from nodeipam_ctl.kube.wire.envelope import (
     Metadata,
     Unreadable,
     decode_metadata,
+    reason_of,
     seconds,
     unreadable,
 )
@@ -132,9 +133,7 @@ def _refused(document: bytes | Raw, exc: Exception, *, prefix: str = "") -> Unre
     metadata = decode_metadata(document)
     if metadata is None or not metadata.name:
         return None
-    reason, _, where = str(exc).partition(" - at `$.")
-    message = f"{where.rstrip('`')}: {reason}" if where else reason
-    return unreadable("ClusterCIDR", metadata, message, name=prefix + metadata.name)
+    return unreadable("ClusterCIDR", metadata, reason_of(exc), name=prefix + metadata.name)
 
 
 def _cluster_cidr(given: _ClusterCIDR) -> ClusterCIDR:

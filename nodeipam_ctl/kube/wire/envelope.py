@@ -213,6 +213,13 @@ def lenient_metadata(whole: Lenient) -> Metadata | None:
     return metadata if metadata.name else None
 
 
+def reason_of(exc: Exception) -> str:
+    """What is wrong, the field first: `spec.ipv4.cidrs[0]: Expected `str`, got `int``."""
+    reason, _, where = str(exc).partition(" - at `$")
+    field = where.rstrip("`").lstrip(".")
+    return f"{field}: {reason}" if field else reason
+
+
 def unreadable(
     kind: str, metadata: Metadata, message: str, *, name: str | None = None, remedy: str | None = None
 ) -> Unreadable:

@@ -8,7 +8,14 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from nodeipam_ctl.kube.wire.envelope import BAD_JSON, Metadata, Unreadable, decode_metadata, unreadable
+from nodeipam_ctl.kube.wire.envelope import (
+    BAD_JSON,
+    Metadata,
+    Unreadable,
+    decode_metadata,
+    reason_of,
+    unreadable,
+)
 from nodeipam_ctl.model import ServiceCIDR
 from nodeipam_ctl.prefixes import parse_network
 
@@ -45,4 +52,4 @@ def decode_service_cidr(raw: bytes | Raw | Mapping[str, Any]) -> ServiceCIDR | U
         found = decode_metadata(document)
         if found is None or not found.name:
             return None
-        return unreadable("ServiceCIDR", found, str(exc).replace(" - at `$", " at `"))
+        return unreadable("ServiceCIDR", found, reason_of(exc))

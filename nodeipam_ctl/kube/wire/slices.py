@@ -13,6 +13,7 @@ from nodeipam_ctl.kube.wire.envelope import (
     Metadata,
     Unreadable,
     decode_metadata,
+    reason_of,
     rfc3339,
     seconds,
     unreadable,
@@ -65,7 +66,7 @@ def decode_slice(raw: bytes | Raw | Mapping[str, Any]) -> LedgerPage | Unreadabl
         metadata = decode_metadata(document)
         if metadata is None or not metadata.name:
             return None
-        return unreadable("PodCIDRSlice", metadata, str(exc).replace(" - at `$", " at `"))
+        return unreadable("PodCIDRSlice", metadata, reason_of(exc))
     metadata = given.metadata
     if not metadata.name:
         return None
@@ -83,7 +84,7 @@ def decode_slice(raw: bytes | Raw | Mapping[str, Any]) -> LedgerPage | Unreadabl
                     severity=Severity.ERROR,
                     code="UnreadableLedgerLine",
                     subject=f"PodCIDRSlice/{metadata.name}",
-                    message=f"entries[{index}]: {str(exc).split(' - at', maxsplit=1)[0]}",
+                    message=f"entries[{index}]: {reason_of(exc)}",
                     remedy="only nodeipam-ctl writes these objects: correct or remove the line",
                 )
             )
