@@ -45,6 +45,7 @@ class NodeFeed:
         self._peers: Informer[Peer] = Informer(client, _peers(), self._heard)
         self._own: Informer[Node] = Informer(client, nodes(name=node_name), self._heard)
         self._kept: tuple[Peer, ...] | None = None
+        self._lists_us = False
 
     @property
     def own_node(self) -> Node | None:
@@ -65,10 +66,12 @@ class NodeFeed:
         """The cluster now."""
         if self._kept is None:
             self._kept = tuple(peer for peer in self._peers.store.values() if peer.name != self._node_name)
+            self._lists_us = len(self._kept) < len(self._peers.store)
         own = self.own_node
         return Snapshot(
             own=peer_of(own) if own is not None else None,
             peers=self._kept,
+            plausible=self._lists_us,
             lists=self._peers.lists if self.synced else 0,
         )
 

@@ -34,12 +34,14 @@ class Snapshot:
     """What the cluster says at one moment.
 
     Attributes:
+        plausible: the feed's list has this node in it; a list without it cannot be the whole truth.
         lists: how many complete lists the feed has delivered; 0 means that nothing is known yet.
     """
 
     own: Peer | None = None
     peers: tuple[Peer, ...] = ()
     cluster_cidrs: tuple[Network, ...] = ()
+    plausible: bool = True
     lists: int = 0
 
 
@@ -114,7 +116,7 @@ class Reconciler:
             guard = guarded(
                 plan,
                 owned=sum(len(self._observed[kind]) for kind in _COUNTED),
-                empty=snapshot.own is None and not snapshot.peers,
+                plausible=snapshot.plausible,
                 confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
             )
             self._remember_held(guard.held, snapshot.lists)

@@ -73,7 +73,7 @@ def desired(
         state=HostState.of(objects),
         findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
         waiting=waiting,
-        keep_files=waiting.startswith("WaitingForUnderlay"),
+        keep_files=waiting.startswith(("WaitingForNode", "WaitingForUnderlay")),
         routed=routed,
         pod_mtu_bytes=pod_mtu,
     )

@@ -26,22 +26,22 @@ class Guarded:
     held: HostPlan
 
 
-def guarded(plan: HostPlan, *, owned: int, empty: bool, confirmed: frozenset[Key]) -> Guarded:
+def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset[Key]) -> Guarded:
     """Holds a mass removal until the same keys are unwanted after a second complete list.
 
-    A list without any node cannot be true (this host is one), so then every removal waits.
+    A list of nodes without this one cannot be the whole truth, so then every removal waits.
 
     Args:
         plan: what the reconciler would do.
         owned: how many counted objects of ours the host has now.
-        empty: the feed knows neither a peer nor this node itself.
+        plausible: the feed's list has this node in it.
         confirmed: keys whose removal was held before and that a later complete list did not bring back.
     """
     fresh = {
         c.key for c in plan.changes if c.op is Op.REMOVE and c.key.kind in _COUNTED and c.key not in confirmed
     }
     few = len(fresh) <= MOST_REMOVALS or len(fresh) <= MOST_SHARE * owned
-    if not fresh or (few and not empty):
+    if not fresh or (few and plausible):
         return Guarded(run=plan, held=Plan())
     return Guarded(
         run=Plan(changes=tuple(c for c in plan.changes if c.key not in fresh)),
