@@ -7,7 +7,7 @@ from typing import Final
 from nodeipam_ctl.demo.apiserver.errors import Cause, Json
 from nodeipam_ctl.demo.apiserver.resources import Rules
 
-# (core/v1, events.k8s.io/v1)
+# What core/v1 calls a field, and what events.k8s.io/v1 calls it.
 _RENAMED: Final = (
     ("involvedObject", "regarding"),
     ("message", "note"),

@@ -10,7 +10,18 @@ from urllib.parse import parse_qsl
 
 from aiohttp import web
 
-from nodeipam_ctl.demo.apiserver import admin, auth, discovery, lists, openapi, paths, protobuf, reviews, wire
+from nodeipam_ctl.demo.apiserver import (
+    admin,
+    auth,
+    discovery,
+    lists,
+    openapi,
+    patching,
+    paths,
+    protobuf,
+    reviews,
+    wire,
+)
 from nodeipam_ctl.demo.apiserver.errors import (
     ApiError,
     Json,
@@ -75,7 +86,7 @@ class Handler:
         user = self._user(request)
         target = paths.parse(path)
         if target is None:
-            return self._other(request, path, query, user)
+            return self._other(request, path, user)
         verb = _verb(request.method, target, query)
         asked = Attributes(
             verb=verb,
@@ -119,7 +130,7 @@ class Handler:
             name, headers.getall("Impersonate-Group", []), headers.get("Impersonate-Uid", "")
         )
 
-    def _other(self, request: web.BaseRequest, path: str, query: Query, user: auth.User) -> web.Response:
+    def _other(self, request: web.BaseRequest, path: str, user: auth.User) -> web.Response:
         """Everything that is no resource: probes, discovery, OpenAPI."""
         cluster = self._cluster
         asked = Attributes(verb=request.method.lower(), path=path)
@@ -186,6 +197,9 @@ class Handler:
         options = _options(request, query)
         if verb == "patch":
             kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
+            if target.subresource == "scale":
+                stored = objects.find(resource, namespace, target.name)
+                return _json(special(cluster, resource, target, verb, stored, patching.read(kind, body)))
             return _outcome(
                 objects.patch(resource, namespace, target.name, target.subresource, kind, body, options)
             )

@@ -130,10 +130,11 @@ def causes_of_create(resource: Resource, meta: Json) -> list[Cause]:
 
 def causes_of_update(old: Json, meta: Json) -> list[Cause]:
     """Why this metadata cannot replace `old`; like kube-apiserver it finds immutable fields and finalizers twice."""
-    causes: list[Cause] = []
-    for key in ("name", "namespace", "uid"):
-        if meta.get(key) != old.get(key):
-            causes.append(_invalid(f"metadata.{key}", str(meta.get(key, "")), "field is immutable"))
+    causes = [
+        _invalid(f"metadata.{key}", str(meta.get(key, "")), "field is immutable")
+        for key in ("name", "namespace", "uid")
+        if meta.get(key) != old.get(key)
+    ]
     if old.get("deletionTimestamp"):
         before = old.get("finalizers") or ()
         added = [name for name in meta.get("finalizers") or () if name not in before]
@@ -185,10 +186,8 @@ def _label_causes(meta: Json) -> list[Cause]:
             )
         if not _QUALIFIED.match(key):
             causes.append(_invalid("metadata.annotations", key, _QUALIFIED_RULE))
-    for finalizer in meta.get("finalizers") or ():
-        if not _QUALIFIED.match(finalizer):
-            causes.append(_invalid("metadata.finalizers", finalizer, _QUALIFIED_RULE))
-    return causes
+    wrong = [finalizer for finalizer in meta.get("finalizers") or () if not _QUALIFIED.match(finalizer)]
+    return causes + [_invalid("metadata.finalizers", finalizer, _QUALIFIED_RULE) for finalizer in wrong]
 
 
 def _go_type(value: object) -> str:

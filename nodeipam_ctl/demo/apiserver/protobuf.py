@@ -1,105 +1,25 @@
 """What does a body in application/vnd.kubernetes.protobuf say? A small reader for the messages clients do send.
 
-Go clients (Helm 4 for its release Secrets) write protobuf by default; answers may be JSON. Field numbers are those of
-the generated.proto files in k8s.io/api and k8s.io/apimachinery.
+Go clients (Helm 4 for its release Secrets, kubectl for reviews and tokens) write protobuf by default; answers may be
+JSON. Envelope: runtime.Unknown in k8s.io/apimachinery/pkg/runtime/generated.proto.
 """
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from nodeipam_ctl.demo.apiserver import wire
 from nodeipam_ctl.demo.apiserver.errors import Json
+from nodeipam_ctl.demo.apiserver.protobuf_messages import MESSAGES, Field
 
 _MAGIC: Final = b"k8s\x00"
 
 
 class UnknownMessage(ValueError):
     """No such message is known here; the client is told to send JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One field: its JSON name, and `string`, `bytes`, `int`, `bool`, `time`, `microtime`, `json` or a message."""
-
-    name: str
-    type: str | Mapping[int, _Field] = "string"
-    repeated: bool = False
-    map_of: str = ""  # the value type of a map<string, …>
-
-
-_OWNER: Final = {
-    1: _Field("kind"),
-    3: _Field("name"),
-    4: _Field("uid"),
-    5: _Field("apiVersion"),
-    6: _Field("controller", "bool"),
-    7: _Field("blockOwnerDeletion", "bool"),
-}
-_MANAGED: Final = {
-    1: _Field("manager"),
-    2: _Field("operation"),
-    3: _Field("apiVersion"),
-    4: _Field("time", "time"),
-    6: _Field("fieldsType"),
-    7: _Field("fieldsV1", {1: _Field("Raw", "json")}),
-    8: _Field("subresource"),
-}
-_META: Final = {
-    1: _Field("name"),
-    2: _Field("generateName"),
-    3: _Field("namespace"),
-    5: _Field("uid"),
-    6: _Field("resourceVersion"),
-    7: _Field("generation", "int"),
-    8: _Field("creationTimestamp", "time"),
-    9: _Field("deletionTimestamp", "time"),
-    10: _Field("deletionGracePeriodSeconds", "int"),
-    11: _Field("labels", map_of="string"),
-    12: _Field("annotations", map_of="string"),
-    13: _Field("ownerReferences", _OWNER, repeated=True),
-    14: _Field("finalizers", repeated=True),
-    17: _Field("managedFields", _MANAGED, repeated=True),
-}
-_LEASE_SPEC: Final = {
-    1: _Field("holderIdentity"),
-    2: _Field("leaseDurationSeconds", "int"),
-    3: _Field("acquireTime", "microtime"),
-    4: _Field("renewTime", "microtime"),
-    5: _Field("leaseTransitions", "int"),
-}
-_MESSAGES: Final[Mapping[str, Mapping[int, _Field]]] = {
-    "Secret": {
-        1: _Field("metadata", _META),
-        2: _Field("data", map_of="bytes"),
-        3: _Field("type"),
-        4: _Field("stringData", map_of="string"),
-        5: _Field("immutable", "bool"),
-    },
-    "ConfigMap": {
-        1: _Field("metadata", _META),
-        2: _Field("data", map_of="string"),
-        3: _Field("binaryData", map_of="bytes"),
-        4: _Field("immutable", "bool"),
-    },
-    "Namespace": {
-        1: _Field("metadata", _META),
-        2: _Field("spec", {1: _Field("finalizers", repeated=True)}),
-        3: _Field("status", {1: _Field("phase")}),
-    },
-    "Lease": {1: _Field("metadata", _META), 2: _Field("spec", _LEASE_SPEC)},
-    "DeleteOptions": {
-        1: _Field("gracePeriodSeconds", "int"),
-        2: _Field("preconditions", {1: _Field("uid"), 2: _Field("resourceVersion")}),
-        3: _Field("orphanDependents", "bool"),
-        4: _Field("propagationPolicy"),
-        5: _Field("dryRun", repeated=True),
-    },
-}
 
 
 def decode(raw: bytes) -> Json:
@@ -114,7 +34,7 @@ def decode(raw: bytes) -> Json:
         envelope = dict(_fields(raw[len(_MAGIC) :]))
         type_meta = dict(_fields(_bytes(envelope.get(1, b""))))
         version, kind = (_bytes(type_meta.get(number, b"")).decode() for number in (1, 2))
-        message = _MESSAGES.get(kind)
+        message = MESSAGES.get(kind)
         if message is None:
             raise UnknownMessage(f"kind {kind!r}")
         return {"kind": kind, "apiVersion": version} | _read(_bytes(envelope.get(2, b"")), message)
@@ -122,7 +42,7 @@ def decode(raw: bytes) -> Json:
         raise UnknownMessage("truncated message") from exc
 
 
-def _read(raw: bytes, message: Mapping[int, _Field]) -> Json:
+def _read(raw: bytes, message: Mapping[int, Field]) -> Json:
     obj: Json = {}
     for number, value in _fields(raw):
         field = message.get(number)
@@ -142,7 +62,7 @@ def _read(raw: bytes, message: Mapping[int, _Field]) -> Json:
     return obj
 
 
-def _value(value: bytes | int, type_: str | Mapping[int, _Field]) -> Any:
+def _value(value: bytes | int, type_: str | Mapping[int, Field]) -> Any:
     match type_:
         case "string":
             return _bytes(value).decode()

@@ -52,15 +52,13 @@ def parse_fields(text: str, supported: frozenset[str]) -> dict[str, tuple[bool, 
     for term in text.split(","):
         if not term.strip():
             continue
-        for operator, equal in (("!=", False), ("==", True), ("=", True)):
-            name, found, value = term.partition(operator)
-            if found:
-                break
-        else:
-            raise bad_request(f"invalid selector: '{term}'; can't understand '{term}'")
+        operator = next((sign for sign in ("!=", "==", "=") if sign in term), "")
+        if not operator:
+            raise bad_request(f"invalid selector: '{text}'; can't understand '{term}'")
+        name, _, value = term.partition(operator)
         if name not in supported:
             raise bad_request(f"field label not supported: {name}")
-        terms[name] = (equal, value)
+        terms[name] = (operator != "!=", value)
     return terms or None
 
 
@@ -118,21 +116,21 @@ def _values(tokens: list[str], at: int) -> tuple[frozenset[str], int]:
     while True:
         if at == len(tokens):
             raise _unfinished("")
-        token = tokens[at]
+        word = tokens[at]
         at += 1
-        if token == ")":
+        if word == ")":
             if expect_value:
                 values.add("")
             return frozenset(values), at
-        if token == ",":
+        if word == ",":
             if expect_value:
                 values.add("")
             expect_value = True
-        elif expect_value and token not in _OPERATORS - {"in", "notin"} and token not in "!(":
-            values.add(token)
+        elif expect_value and word not in _OPERATORS - {"in", "notin"} and word not in "!(":
+            values.add(word)
             expect_value = False
         else:
-            raise _unfinished(token)
+            raise _unfinished(word)
 
 
 def _unfinished(found: str) -> ApiError:

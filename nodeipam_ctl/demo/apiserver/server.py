@@ -23,8 +23,9 @@ from nodeipam_ctl.demo.apiserver.errors import ApiError, Json
 from nodeipam_ctl.demo.apiserver.faults import Faults
 from nodeipam_ctl.demo.apiserver.handler import Handler
 from nodeipam_ctl.demo.apiserver.objects import Objects, WriteOptions
+from nodeipam_ctl.demo.apiserver.patching import APPLY
 from nodeipam_ctl.demo.apiserver.rbac import Authorizer
-from nodeipam_ctl.demo.apiserver.resources import Registry
+from nodeipam_ctl.demo.apiserver.resources import Registry, Resource
 from nodeipam_ctl.demo.apiserver.store import Store
 from nodeipam_ctl.demo.apiserver.tls import Authority, make_authority
 from nodeipam_ctl.errors import Permanent, UsageError
@@ -182,37 +183,47 @@ class ApiServer:
                 if document:
                     self.apply(document, origin=path.name)
 
-    def apply(self, obj: Json, *, origin: str = "apply") -> None:
+    def apply(self, obj: Json, *, subresource: str = "", origin: str = "apply") -> None:
         """Server-side apply an object as the server's own manager, without going through HTTP.
 
         Raises:
             Permanent: the server refuses it.
         """
-        group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
-        kind = str(obj.get("kind", ""))
-        resource = next(
-            (r for r in self.cluster.registry if (r.group, r.version, r.kind) == (group, version, kind)), None
-        )
-        if resource is None:
-            raise Permanent(
-                f"{origin}: no resource for kind {kind!r} in {obj.get('apiVersion')!r}: install its CRD first"
-            )
-        meta = obj.get("metadata") or {}
-        namespace = (meta.get("namespace") or "default") if resource.namespaced else ""
+        resource, namespace = self._resource_of(obj, origin)
+        name = str((obj.get("metadata") or {}).get("name", ""))
         try:
             self.cluster.objects.patch(
-                resource,
-                namespace,
-                str(meta.get("name", "")),
-                "",
-                "application/apply-patch+yaml",
-                wire.encode(obj),
-                _INSTALLER,
+                resource, namespace, name, subresource, APPLY, wire.encode(obj), _INSTALLER
             )
         except ApiError as exc:
             raise Permanent(
-                f"{origin}: the API server refuses {kind} {meta.get('name')}: {exc.message}"
+                f"{origin}: the API server refuses {resource.kind} {name}: {exc.message}"
             ) from exc
+
+    def create(self, obj: Json) -> Json:
+        """Create an object (status included, where POST keeps it) without going through HTTP; what was stored.
+
+        Raises:
+            Permanent: the server refuses it.
+        """
+        resource, namespace = self._resource_of(obj, "create")
+        try:
+            outcome = self.cluster.objects.create(resource, namespace, obj, _INSTALLER)
+        except ApiError as exc:
+            raise Permanent(f"the API server refuses the {resource.kind}: {exc.message}") from exc
+        created: Json = wire.decode(outcome.raw)
+        return created
+
+    def _resource_of(self, obj: Json, origin: str) -> tuple[Resource, str]:
+        group, _, version = str(obj.get("apiVersion", "")).rpartition("/")
+        kind = str(obj.get("kind", ""))
+        for resource in self.cluster.registry:
+            if (resource.group, resource.version, resource.kind) == (group, version, kind):
+                namespace = (obj.get("metadata") or {}).get("namespace") or "default"
+                return resource, namespace if resource.namespaced else ""
+        raise Permanent(
+            f"{origin}: no resource for kind {kind!r} in {obj.get('apiVersion')!r}: install its CRD first"
+        )
 
     async def start(self) -> None:
         """Listen.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -111,10 +112,8 @@ class Watch:
             wait = min(end, next_bookmark) - now if bookmarks else end - now
             if self.tap.lag_s:
                 wait = min(wait, _LAG_POLL_S)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(waiter.wait(), max(wait, 0.001))
-            except TimeoutError:
-                pass
 
     def _burst(self, bucket: Bucket, cursor: int, floor_rv: int) -> tuple[bytes, int]:
         """Events from `cursor` on, as one chunk, and the new cursor."""

@@ -114,10 +114,9 @@ class Comparison:
             for index, part in enumerate(_PLACEHOLDER.split(expected))
         )
         match = re.fullmatch(pattern, actual, re.DOTALL)
+        groups = match.groups() if match is not None else ()
         bound = match is not None and all(
-            self._bindings.bind(name, value)
-            for name, value in zip(names, match.groups() if match else (), strict=False)
-            if ":" in name
+            self._bindings.bind(name, value) for name, value in zip(names, groups, strict=True) if ":" in name
         )
         if not bound:
             self.problems.append(f"{path}: {actual!r} instead of {expected!r}")
@@ -347,8 +346,10 @@ class Replay:
 
 async def replay() -> dict[str, list[str]]:
     """Replay everything against a fresh server; differences by id."""
-    async with ApiServer(rbac=True, now=lambda: CLOCK) as server:
-        async with aiohttp.ClientSession(server.url, headers={"User-Agent": "recorder"}) as session:
-            run = Replay(server, session)
-            await run.run()
-            return run.problems
+    async with (
+        ApiServer(rbac=True, now=lambda: CLOCK) as server,
+        aiohttp.ClientSession(server.url, headers={"User-Agent": "recorder"}) as session,
+    ):
+        run = Replay(server, session)
+        await run.run()
+        return run.problems
