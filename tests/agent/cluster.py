@@ -130,7 +130,7 @@ class Cluster:
 
     def do(self, work: Coroutine[Any, Any, T]) -> T:
         """Runs a coroutine of the server's in its loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     def _serve(self) -> None:
         with self.segment.switch.entered():
@@ -153,6 +153,15 @@ class Cluster:
         for part, subresource in (("metadata", ""), ("spec", ""), ("status", "status")):
             body = json.dumps({part: wanted[part]}).encode()
             objects.patch(self._nodes, "", name, subresource, "application/merge-patch+json", body, _WRITE)
+
+    def add_many(self, nodes: list[dict[str, Any]]) -> None:
+        """Puts new Nodes into the API, as they are."""
+
+        def create() -> None:
+            for wanted in nodes:
+                self.api.cluster.objects.create(self._nodes, "", wanted, _WRITE)
+
+        self.do(self._call(create))
 
     def remove(self, name: str) -> None:
         """Deletes a Node."""
