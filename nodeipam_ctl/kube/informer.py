@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 
 _SHORT_WATCH_S = 1.0
+_ABSENCES_BELIEVED = 3
+"""A server that is starting may say 404 for custom resources that do exist."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,11 +135,16 @@ class Informer(Generic[T]):
         self._sleep = sleep
         self._version = ""
         self._list_wanted = True
+        self._watching_since_s: float | None = None
+        self._window: asyncio.Timeout | None = None
+        self._absences = 0
         self._unnamed = 0
 
     def relist(self) -> None:
-        """Asks for a fresh complete list as soon as the present watch ends or brings its next event."""
+        """Asks for a fresh complete list, now: a watch that is open is ended for it."""
         self._list_wanted = True
+        if self._window is not None:
+            self._window.reschedule(asyncio.get_running_loop().time())
 
     async def run(self) -> None:
         """Lists and watches for ever; ends only by cancellation or by a bug."""
@@ -146,18 +153,23 @@ class Informer(Generic[T]):
 
     async def turn(self) -> None:
         """One list if one is needed, one watch until it ends, and the wait after a failure."""
-        started_s = self._clock()
+        self._watching_since_s = None
         try:
             if self._list_wanted or not self._version:
                 await self.list_once()
             await self.watch_once()
         except Expired as exc:
+            log.info("list_wanted", resource=self.resource.name, reason=str(exc))
+            if self._list_wanted:  # the list itself expired between two pages
+                await self._sleep(self._backoff.next_s())
             self._list_wanted = True
-            log.info("watch_expired", resource=self.resource.name, reason=str(exc))
+            return
         except NodeIPAMError as exc:
+            # The type may have gone: only a list can tell.
+            self._list_wanted = self._list_wanted or isinstance(exc, NotFound)
             await self._failed(exc)
             return
-        if self._clock() - started_s >= _SHORT_WATCH_S:
+        if self._watched_long():
             self._backoff.reset()
         else:  # a server that ends watches at once must not be asked in a tight loop
             await self._sleep(self._backoff.next_s())
@@ -207,8 +219,8 @@ class Informer(Generic[T]):
             Transient: no connection, cut, or silent for too long; watch again from the same version.
         """
         if not self._version:  # an optional resource that the server does not have
+            self._watching()
             await self._sleep(self._timing.absent_s)
-            self._list_wanted = True
             return
         timing = self._timing
         path = self._path(
@@ -217,12 +229,19 @@ class Informer(Generic[T]):
             allowWatchBookmarks="true",
             timeoutSeconds=int(random.uniform(timing.watch_s / 2, timing.watch_s)) or 1,
         )
-        async with self._client.watch(path, silence_s=timing.silence_s) as lines:
-            self._watching()
-            async for line in lines:
-                self.take(line)
-                if self._list_wanted:
-                    return
+        try:
+            async with (
+                asyncio.timeout(None) as self._window,
+                self._client.watch(path, silence_s=timing.silence_s) as lines,
+            ):
+                self._watching()
+                async for line in lines:
+                    self.take(line)
+        except TimeoutError:
+            if not self._list_wanted:
+                raise
+        finally:
+            self._window = None
 
     def take(self, line: bytes) -> None:
         """One line of a watch into the store and, if it matters, to the handler.
@@ -281,10 +300,14 @@ class Informer(Generic[T]):
         path = self._path(limit=self._timing.page, **({"continue": more} if more else {}))
         try:
             page = decode_list(await self._client.get(path, timeout_s=self._timing.list_timeout_s))
-        except NotFound:
+        except NotFound as exc:
             if not self.resource.optional:
                 raise
+            self._absences += 1
+            if self.store and self._absences < _ABSENCES_BELIEVED:
+                raise Transient(f"{exc}; asked again before it is believed", retry_after_s=1.0) from exc
             return (), "", None
+        self._absences = 0
         return page.items, page.resource_version, page.more or None
 
     def _path(self, **parameters: str | int) -> str:
@@ -300,12 +323,18 @@ class Informer(Generic[T]):
     def _watching(self) -> None:
         """The watch is open: the store is as fresh as it gets."""
         self._client.reachability.answered()
+        self._watching_since_s = self._clock()
         self.stale_since_s = None
         self.problem = ""
+
+    def _watched_long(self) -> bool:
+        return self._watching_since_s is not None and self._clock() - self._watching_since_s >= _SHORT_WATCH_S
 
     async def _failed(self, exc: NodeIPAMError) -> None:
         if self.stale_since_s is None:
             self.stale_since_s = self._clock()
+        if self._watched_long():
+            self._backoff.reset()
         if isinstance(exc, Permanent):
             self._client.reachability.answered()
             if self.problem != str(exc):

@@ -1,0 +1,349 @@
+"""Does an informer's store always become what the server has, whatever happens to the connection, and never less than it?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from nodeipam_ctl.demo.apiserver import ApiServer, Effect, Fault
+from nodeipam_ctl.kube.auth import Access, StaticToken
+from nodeipam_ctl.kube.backoff import Backoff
+from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.kube.informer import Added, Changed, Delta, Informer, Removed, Timing
+from nodeipam_ctl.kube.resources import nodes, pod_cidr_slices
+from nodeipam_ctl.model import Node
+from tests.kube.scripted import Scripted, answer, cut, end, refusal, stream
+
+QUICK = Timing(watch_s=60, silence_s=0.3, list_timeout_s=5, page=3)
+
+
+class Watched:
+    """A server, a client, an informer of Nodes that runs, and the deltas it delivered."""
+
+    def __init__(self, server: ApiServer, client: Client, *, timing: Timing = QUICK) -> None:
+        self.server = server
+        self.client = client
+        self.deltas: list[Delta[Node]] = []
+        self.informer = Informer(
+            client, nodes(), self.deltas.append, timing=timing, backoff=Backoff(first_s=0.01, cap_s=0.05)
+        )
+
+    async def create(self, name: str, **labels: str) -> None:
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
+        await self.client.create("/api/v1/nodes", json.dumps(body).encode())
+
+    async def label(self, name: str, **labels: str) -> None:
+        await self.client.patch(
+            f"/api/v1/nodes/{name}", json.dumps({"metadata": {"labels": labels}}).encode()
+        )
+
+    async def delete(self, name: str) -> None:
+        await self.client.delete(f"/api/v1/nodes/{name}")
+
+    @property
+    def names(self) -> set[str]:
+        return {node.name for node in self.informer.store.values()}
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not condition():  # noqa: ASYNC110 - the condition is the server's and the kernel's
+                await asyncio.sleep(0.005)
+
+
+@asynccontextmanager
+async def running() -> AsyncIterator[Watched]:
+    async with ApiServer(bookmark_every_s=0.1) as server:
+        access = Access(server=server.url, token=StaticToken(server.token))
+        async with Client(access, timeout_s=5) as client:
+            made = Watched(server, client)
+            task = asyncio.create_task(made.informer.run())
+            try:
+                yield made
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+
+def kinds(deltas: list[Delta[Node]]) -> str:
+    return " ".join(type(delta).__name__ for delta in deltas)
+
+
+def event(kind: str, name: str, version: int, **metadata: Any) -> bytes:
+    body = {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), **metadata}}
+    return json.dumps({"type": kind, "object": body}).encode() + b"\n"
+
+
+def listing(version: int, *names: str, more: str = "") -> bytes:
+    items = [{"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": "1"}} for name in names]
+    return json.dumps(
+        {"metadata": {"resourceVersion": str(version), "continue": more}, "items": items}
+    ).encode()
+
+
+async def test_lists_page_by_page_then_follows_every_change() -> None:
+    async with running() as watched:
+        await watched.until(watched.informer.synced.is_set)
+        for number in range(8):
+            await watched.create(f"n{number}")
+        await watched.label("n1", zone="a")
+        await watched.delete("n2")
+        await watched.until(lambda: isinstance(watched.deltas[-1], Removed) if watched.deltas else False)
+        assert watched.names == {f"n{number}" for number in range(8)} - {"n2"}
+        assert sum(isinstance(delta, Added) for delta in watched.deltas) == 8
+        changed = [delta for delta in watched.deltas if isinstance(delta, Changed)]
+        assert [(delta.old.labels.get("zone"), delta.new.labels.get("zone")) for delta in changed] == [
+            (None, "a")
+        ]
+        again = Watched(watched.server, watched.client)
+        await again.informer.list_once()
+        assert again.names == watched.names
+        assert again.informer.store == watched.informer.store
+
+
+async def test_a_heartbeat_is_not_delivered() -> None:
+    async with running() as watched:
+        await watched.create("n1")
+        await watched.until(lambda: watched.names == {"n1"})
+        body = b'{"status":{"conditions":[{"type":"Ready","status":"True","lastHeartbeatTime":"2026-11-20T17:00:00Z"}]}}'
+        await watched.client.patch("/api/v1/nodes/n1/status", body)
+        await watched.create("n2")
+        await watched.until(lambda: watched.names == {"n1", "n2"})
+        assert kinds(watched.deltas) == "Added Added"
+
+
+async def test_a_recreated_node_is_removed_and_added_not_changed() -> None:
+    async with running() as watched:
+        await watched.create("n1")
+        await watched.delete("n1")
+        await watched.create("n1")
+        await watched.until(lambda: len(watched.deltas) == 3)
+        assert kinds(watched.deltas) == "Added Removed Added"
+
+
+async def test_a_cut_watch_continues_without_a_new_list() -> None:
+    async with running() as watched:
+        await watched.until(watched.informer.synced.is_set)
+        await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
+        watched.server.faults.cut_watches("nodes")
+        await watched.create("n1")
+        await watched.until(lambda: watched.names == {"n1"})
+        assert watched.informer.lists == 1
+
+
+async def test_an_expired_watch_lists_again_and_reports_the_difference() -> None:
+    async with running() as watched:
+        await watched.create("stays")
+        await watched.create("goes")
+        await watched.until(lambda: len(watched.names) == 2)
+        watched.server.faults.add(Fault(effect=Effect.EXPIRE, verb="watch", resource="nodes", times=1))
+        watched.server.faults.stall_watches("nodes")
+        await watched.delete("goes")
+        await watched.create("comes")
+        watched.server.faults.cut_watches("nodes")
+        watched.server.faults.resume_watches("nodes")
+        await watched.until(lambda: watched.names == {"stays", "comes"})
+        assert watched.informer.lists == 2
+        assert kinds(watched.deltas[2:]) == "Removed Added"
+
+
+async def test_a_silently_stalled_watch_is_noticed() -> None:
+    async with running() as watched:
+        await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
+        watched.server.faults.stall_watches("nodes")
+        await watched.create("n1")
+        await watched.until(lambda: watched.informer.stale_since_s is not None)
+        assert "silent" in watched.informer.problem
+        watched.server.faults.resume_watches("nodes")
+        await watched.until(lambda: watched.names == {"n1"})
+        await watched.until(lambda: watched.informer.stale_since_s is None)
+
+
+async def test_a_server_away_is_logged_once_and_the_store_stays() -> None:
+    async with running() as watched:
+        await watched.create("n1")
+        await watched.until(lambda: watched.names == {"n1"})
+        with capture_logs() as logs:
+            await watched.server.restart(down_s=1.0)
+            await watched.until(lambda: watched.informer.stale_since_s is None)
+            assert watched.names == {"n1"}
+            await watched.create("n2")
+            await watched.until(lambda: watched.names == {"n1", "n2"})
+        events = [line["event"] for line in logs]
+        assert events.count("api_server_lost") == 1
+        assert events.count("api_server_back") == 1
+        assert not any(isinstance(delta, Removed) for delta in watched.deltas)
+
+
+async def test_relist_ends_the_watch_and_lists_at_once() -> None:
+    async with running() as watched:
+        await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
+        watched.informer.relist()
+        await watched.until(lambda: watched.informer.lists == 2)
+        await watched.create("n1")
+        await watched.until(lambda: watched.names == {"n1"})
+
+
+async def test_a_server_that_says_slow_down_is_obeyed() -> None:
+    waits: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    handlers = [
+        refusal(429, "TooManyRequests", "busy", "Retry-After: 9"),
+        answer(listing(5, "a")),
+        stream(then=end),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), sleep=sleep)
+        await informer.turn()
+        assert waits[0] >= 9
+        await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"a"}
+
+
+async def test_half_a_list_is_never_taken_for_removals() -> None:
+    handlers = [
+        answer(listing(5, "a", "b")),
+        refusal(410, "Expired", "too old"),
+        answer(listing(9, "a", more="next")),
+        cut,
+        cut,
+        answer(listing(9, "a")),
+        stream(event("ADDED", "c", 10), then=end),
+    ]
+    deltas: list[Delta[Node]] = []
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), deltas.append, backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        assert len(informer.store) == 2
+        await informer.turn()
+        assert len(informer.store) == 2
+        await informer.turn()
+        await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"a", "c"}
+    assert kinds(deltas) == "Added Added Removed Added"
+
+
+async def test_an_error_event_with_410_lists_again() -> None:
+    gone = b'{"type":"ERROR","object":{"kind":"Status","code":410,"reason":"Expired","message":"too old"}}\n'
+    handlers = [answer(listing(5, "a")), stream(gone), answer(listing(9, "b")), stream(then=end)]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"b"}
+    assert informer.lists == 2
+
+
+async def test_a_bookmark_moves_the_place_to_continue_from() -> None:
+    handlers = [answer(listing(5, "a")), stream(event("BOOKMARK", "", 77), then=end), stream(then=end)]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        await informer.turn()
+    assert "resourceVersion=77" in server.requests[-1].path
+    assert "allowWatchBookmarks=true" in server.requests[-1].path
+
+
+async def test_an_object_without_a_name_stops_nobody() -> None:
+    handlers = [
+        answer(
+            b'{"metadata":{"resourceVersion":"5"},"items":[7,{},{"metadata":{"name":"a","uid":"a"}},null]}'
+        ),
+        stream(b'{"type":"ADDED","object":{"metadata":{}}}\n', event("ADDED", "b", 9), then=end),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        with capture_logs() as logs:
+            await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"a", "b"}
+    assert [line["event"] for line in logs].count("object_ignored") == 1
+
+
+async def test_a_refused_resource_says_so_once_and_goes_on_trying() -> None:
+    async def sleep(_wait_s: float) -> None:
+        return
+
+    refused = refusal(403, "Forbidden", "nodes is forbidden")
+    async with Scripted(refused) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), sleep=sleep)
+        with capture_logs() as logs:
+            for _ in range(3):
+                await informer.turn()
+    assert [line["event"] for line in logs] == ["resource_refused"]
+    assert "nodes is forbidden" in informer.problem
+    assert not informer.synced.is_set()
+
+
+async def test_an_optional_resource_that_is_missing_is_empty_and_found_when_it_comes() -> None:
+    waits: list[float] = []
+
+    async def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    page = b'{"metadata":{"resourceVersion":"5"},"items":[{"metadata":{"name":"p"},"page":"10.0.0.0/20"}]}'
+    missing = refusal(404, "NotFound", "the server could not find the requested resource")
+    handlers = [missing, answer(page), stream(then=end), missing]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, pod_cidr_slices(), sleep=sleep)
+        await informer.turn()
+        assert informer.synced.is_set()
+        assert informer.stale_since_s is None
+        await informer.turn()
+        assert set(informer.store) == {"p"}
+        await informer.turn()  # the watch says 404
+        await informer.turn()
+        assert set(informer.store) == {"p"}, "one 404 is not believed"
+        await informer.turn()
+        await informer.turn()
+        assert not informer.store
+
+
+@given(
+    st.lists(st.sets(st.sampled_from("abcdef")), min_size=1, max_size=6),
+)
+@settings(max_examples=30)
+def test_after_any_list_the_store_is_that_list_and_the_deltas_lead_there(lists: list[set[str]]) -> None:
+    """The deltas alone, replayed, give the store: no handler ever misses or doubles an object."""
+    replayed: set[str] = set()
+
+    def take(delta: Delta[Node]) -> None:
+        match delta:
+            case Added(new=new):
+                assert new.name not in replayed
+                replayed.add(new.name)
+            case Removed(old=old):
+                replayed.remove(old.name)
+            case Changed():
+                pytest.fail("nothing changed")
+
+    async def main() -> None:
+        handlers = [answer(listing(index + 1, *sorted(names))) for index, names in enumerate(lists)]
+        async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+            informer = Informer(client, nodes(), take)
+            for names in lists:
+                await informer.list_once()
+                assert {node.name for node in informer.store.values()} == names == replayed
+
+    asyncio.run(main())
+
+
+def test_a_bug_in_a_handler_is_not_swallowed() -> None:
+    def broken(_delta: Delta[Node]) -> None:
+        raise ZeroDivisionError
+
+    async def main() -> None:
+        async with Scripted(answer(listing(1, "a"))) as server, Client(Access(server=server.url)) as client:
+            await Informer(client, nodes(), broken).run()
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(main())
