@@ -11,6 +11,7 @@ from nodeipam_ctl.demo.apiserver.errors import CauseLike, Json
 from nodeipam_ctl.demo.apiserver.jsonpath import JsonPath
 from nodeipam_ctl.demo.apiserver.objects import Objects
 from nodeipam_ctl.demo.apiserver.resources import CUSTOM_VERBS, Registry, Resource, Rules, Subresource
+from nodeipam_ctl.demo.apiserver.schema import Structural
 from nodeipam_ctl.demo.apiserver.shapes import Shape
 
 GROUP: Final = "apiextensions.k8s.io"
@@ -33,7 +34,7 @@ class Column:
 class CustomKind:
     """What a definition says about one version of its objects."""
 
-    schema: Any
+    schema: Structural
     raw_schema: Json
     shape: Shape
     columns: tuple[Column, ...]
@@ -145,7 +146,7 @@ def resources_of(crd: Json) -> list[Resource]:
 
 def _custom_kind(version: Json) -> CustomKind:
     schema: Json = (version.get("schema") or {}).get("openAPIV3Schema") or {}
-    structural = _structural(schema)
+    structural = Structural(schema)
     columns = version.get("additionalPrinterColumns") or [
         {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}
     ]
@@ -176,23 +177,3 @@ def _column(column: Mapping[str, Any]) -> Column:
 
 def _true(type_: str, reason: str, message: str, now: str) -> Json:
     return {"type": type_, "status": "True", "lastTransitionTime": now, "reason": reason, "message": message}
-
-
-def _structural(schema: Json) -> Any:
-    try:
-        from nodeipam_ctl.demo.apiserver.schema import Structural
-    except ModuleNotFoundError:
-        return _Anything()
-    return Structural(schema)
-
-
-class _Anything:
-    def default(self, obj: Json) -> None: ...
-    def prune(self, obj: Json) -> list[str]:
-        return []
-
-    def validate(self, new: Json, old: Json | None) -> list[Any]:
-        return []
-
-    def list_types(self) -> Shape:
-        return Shape()

@@ -212,7 +212,7 @@ class Handler:
         if verb == "deletecollection":
             page = await lists.page(cluster.store, resource, namespace, query)
             deleted = cluster.deletions.delete_collection(resource, page.items, dry_run=options.dry_run)
-            return _json(_deleted_list(resource, deleted, cluster.store.rv))
+            return _json(_deleted_list(resource, deleted, page.rv))
         if resource.virtual:
             return _json(self._review(resource, sent, user, options), status=201)
         if target.subresource not in ("", "status"):

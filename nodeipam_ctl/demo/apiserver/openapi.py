@@ -5,16 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from nodeipam_ctl.demo.apiserver import wire
+from nodeipam_ctl.demo.apiserver import openapi_v2, wire
 from nodeipam_ctl.demo.apiserver.errors import Json
 from nodeipam_ctl.demo.apiserver.resources import Registry, Resource
 
 _META: Final = "io.k8s.apimachinery.pkg.apis.meta.v1"
 _JSON: Final = "application/json"
-# gnostic's openapi_v2.Document with swagger "2.0", info {title, version} and no paths: clients that insist on the
-# protobuf form (kubectl before 1.27) find no schema and skip client-side validation.
-_V2_PROTOBUF: Final = b"\x0a\x032.0\x12\x1a\x0a\x0dnodeipam-demo\x12\x09unversion"
-_V2_PROTOBUF_TYPE: Final = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +25,7 @@ def answer(registry: Registry, path: str, accept: str) -> Document | None:
     """The document at `path`, or None when it is no OpenAPI path or nothing is served there."""
     if path == "/openapi/v2":
         if "protobuf" in accept:
-            return Document(raw=_V2_PROTOBUF, content_type=_V2_PROTOBUF_TYPE)
+            return Document(raw=openapi_v2.document(registry), content_type=openapi_v2.CONTENT_TYPE)
         return Document(raw=wire.encode(_v2(registry)))
     if path == "/openapi/v3":
         return Document(raw=wire.encode({"paths": _index(registry)}))
