@@ -1,7 +1,8 @@
 """What does this CEL expression say about a value?
 
 Expressions are compiled once, with types from the schema, by Google's C++ CEL; its type checker speaks the language of
-cel-go, which kube-apiserver uses. Not modelled: cost limits, `quantity`, `semver` and the authorizer functions; the
+cel-go, which kube-apiserver uses. Not modelled: costs (loops end at 10,000
+turns, see `evaluate`), `quantity`, `semver` and the authorizer functions; the
 times inside an object are text here, so a rule on the object writes `timestamp(self.since)`, which holds on both.
 """
 
@@ -97,7 +98,12 @@ class Expression:
                 data["__old"] = None if old is NO_OLD else former
             else:
                 data["oldSelf"] = former
-        result = self._expression.eval(data=data)
+        try:
+            result = self._expression.eval(data=data)
+        except RuntimeError as exc:
+            # More than 10,000 turns of all() and exists(). kube-apiserver stops at a cost of a million, some 60,000
+            # turns, with these words.
+            raise CelEvaluationError("operation cancelled: actual cost limit exceeded") from exc
         if result.type() == Type.ERROR:
             raise CelEvaluationError(_in_cel_gos_words(str(result.value())))
         return result.value()

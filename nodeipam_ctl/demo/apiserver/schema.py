@@ -66,17 +66,11 @@ class Structural:
 
 
 def _shape(node: Node) -> Shape:
-    defaults = {}
-    if node.list_type == "map" and node.items is not None:
-        for key in node.keys:
-            field = node.items.fields.get(key)
-            if field is not None and field.default is not ABSENT:
-                defaults[key] = field.default
     list_type = node.list_type
     return Shape(
         list_type="map" if list_type == "map" else "set" if list_type == "set" else "atomic",
-        keys=node.keys,
-        key_defaults=defaults,
+        keys=tuple(node.key_defaults),
+        key_defaults={key: one for key, one in node.key_defaults.items() if one is not None},
         atomic=node.map_type == "atomic",
         fields={name: _shape(child) for name, child in node.fields.items()},
         values=None if node.additional is None else _shape(node.additional),

@@ -33,7 +33,7 @@ class Node:
         "format",
         "int_or_string",
         "items",
-        "keys",
+        "key_defaults",
         "limits",
         "list_type",
         "map_type",
@@ -65,7 +65,11 @@ class Node:
         self.pattern = re.compile(pattern) if pattern else None
         self.limits = {name: schema[name] for name in _LIMITS if name in schema}
         self.list_type: str = schema.get("x-kubernetes-list-type", "atomic")
-        self.keys = tuple(schema.get("x-kubernetes-list-map-keys") or ())
+        of_items = self.items.fields if self.items is not None else {}
+        self.key_defaults = {
+            key: of_items[key].default if key in of_items and of_items[key].default is not ABSENT else None
+            for key in schema.get("x-kubernetes-list-map-keys") or ()
+        }
         self.map_type: str = schema.get("x-kubernetes-map-type", "granular")
         self.int_or_string = bool(schema.get("x-kubernetes-int-or-string"))
         self.embedded = bool(schema.get("x-kubernetes-embedded-resource"))
@@ -214,22 +218,23 @@ class Node:
 
     def item_name(self, item: Any) -> Any:
         """What tells an item of this list from the others: itself in a set, its keys in a keyed list."""
-        if self.list_type != "map" or not isinstance(item, dict) or self.items is None:
+        if self.list_type != "map" or not isinstance(item, dict):
             return item
-        found = {}
-        for key in self.keys:
-            node = self.items.fields.get(key)
-            default = None if node is None or node.default is ABSENT else node.default
-            found[key] = item.get(key, default)
-        return found
+        return {key: item.get(key, default) for key, default in self.key_defaults.items()}
+
+    def item_identity(self, item: Any) -> Any:
+        """`item_name` as something hashable."""
+        if self.list_type == "map" and isinstance(item, dict):
+            return tuple([item.get(key, default) for key, default in self.key_defaults.items()])
+        return (type(item), item) if isinstance(item, (str, int, float)) else causes.shown(item)
 
 
 def correlated(node: Node, value: list[Any], old: Any) -> list[Any] | None:
     """For every item what it was before, ABSENT if it is new; None where that cannot be known (no keyed list)."""
     if node.list_type != "map" or not isinstance(old, list):
         return None
-    before = {causes.shown(node.item_name(item)): item for item in old}
-    return [before.get(causes.shown(node.item_name(item)), ABSENT) for item in value]
+    before = {node.item_identity(item): item for item in old}
+    return [before.get(node.item_identity(item), ABSENT) for item in value]
 
 
 _LIMITS: Final = (

@@ -22,13 +22,13 @@ def duplicates(node: Node, value: Any, path: str = "") -> list[Cause]:
                 step = f".{name}" if name in node.fields else f"[{name}]"
                 found += duplicates(child, inner, (path + step).removeprefix("."))
     elif isinstance(value, list) and node.items is not None:
-        seen: set[str] = set()
+        seen: set[Any] = set()
         for index, item in enumerate(value):
             if node.list_type != "atomic":
-                name_of = node.item_name(item)
-                text = causes.shown(name_of)
-                if text in seen:
-                    found.append(causes.duplicate(f"{path}[{index}]", name_of))
-                seen.add(text)
-            found += duplicates(node.items, item, f"{path}[{index}]")
+                identity = node.item_identity(item)
+                if identity in seen:
+                    found.append(causes.duplicate(f"{path}[{index}]", node.item_name(item)))
+                seen.add(identity)
+            if isinstance(item, (dict, list)):
+                found += duplicates(node.items, item, f"{path}[{index}]")
     return found
