@@ -60,7 +60,7 @@ class _Attempt:
     backoff: Backoff = field(default_factory=lambda: Backoff(first_s=0.05, cap_s=30.0))
     read_first: bool = False
     requests: int = 0
-    cancelled: bool = False
+    closed: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
@@ -97,17 +97,20 @@ class Patcher:
         self._open[assignment.uid] = attempt
         self._queue.put_nowait(attempt)
 
+    def seen(self, node: Node) -> None:
+        """The informer shows a Node with podCIDRs: an open attempt is settled by that, whatever its request still says."""
+        attempt = self._open.get(node.uid)
+        if attempt is not None:
+            ours = set(node.pod_cidrs) == set(attempt.assignment.pod_cidrs)
+            self._stop_timer(attempt)
+            self._settle(attempt, Outcome.BOUND if ours else Outcome.TAKEN, node=node)
+
     def cancel(self, uid: NodeUID) -> None:
         """Stops trying, because the Node is gone; a request under way still runs, and can only meet another uid."""
-        attempt = self._open.pop(uid, None)
-        if attempt is None:
-            return
-        attempt.cancelled = True
-        if attempt.timer is not None:
-            attempt.timer.cancel()
-        self._settled(
-            Settled(assignment=attempt.assignment, outcome=Outcome.CANCELLED, attempts=attempt.requests)
-        )
+        attempt = self._open.get(uid)
+        if attempt is not None:
+            self._stop_timer(attempt)
+            self._settle(attempt, Outcome.CANCELLED)
 
     async def run(self) -> None:
         """Works for ever; cancel it to stop."""
@@ -117,13 +120,12 @@ class Patcher:
                     workers.create_task(self._work(), name=f"patch-{number}")
         finally:
             for attempt in self._open.values():
-                if attempt.timer is not None:
-                    attempt.timer.cancel()
+                self._stop_timer(attempt)
 
     async def _work(self) -> None:
         while True:
             attempt = await self._queue.get()
-            if not attempt.cancelled:
+            if not attempt.closed:
                 await self._try(attempt)
 
     async def _try(self, attempt: _Attempt) -> None:
@@ -173,7 +175,7 @@ class Patcher:
         return False
 
     def _again(self, attempt: _Attempt, exc: NodeIPAMError, *, at_least_s: float | None = None) -> None:
-        if attempt.cancelled:
+        if attempt.closed:
             return
         wait_s = attempt.backoff.next_s(at_least_s=at_least_s)
         if attempt.backoff.attempts == 1:
@@ -186,11 +188,15 @@ class Patcher:
             )
         attempt.timer = asyncio.get_running_loop().call_later(wait_s, self._queue.put_nowait, attempt)
 
+    def _stop_timer(self, attempt: _Attempt) -> None:
+        if attempt.timer is not None:
+            attempt.timer.cancel()
+
     def _settle(
         self, attempt: _Attempt, outcome: Outcome, *, node: Node | None = None, reason: str = ""
     ) -> bool:
-        if not attempt.cancelled:
-            attempt.cancelled = True
+        if not attempt.closed:
+            attempt.closed = True
             del self._open[attempt.assignment.uid]
             self._settled(
                 Settled(

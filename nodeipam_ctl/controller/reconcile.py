@@ -62,6 +62,10 @@ class Patches(Protocol):
 
     def __contains__(self, uid: NodeUID) -> bool: ...
 
+    def seen(self, node: Node) -> None:
+        """A Node has podCIDRs now, which settles an open attempt."""
+        ...
+
     def cancel(self, uid: NodeUID) -> None:
         """Stops trying."""
         ...
@@ -228,6 +232,7 @@ class Reconciler:
             self.ledger.withdraw(node.uid, observed.returned)
             self._space_changed()
         if node.pod_cidrs:
+            self.patches.seen(node)
             self.queue.discard(node.uid)
             if old is None or old.pod_cidrs != node.pod_cidrs or old.internal_ips != node.internal_ips:
                 self.ledger.observe(node)

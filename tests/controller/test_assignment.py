@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from itertools import combinations
 
-from tests.controller.harness import POOLS, Cluster, eventually
+from tests.controller.harness import POOLS, Cluster, condition, eventually
 
 
 async def test_a_node_gets_a_block_of_every_family_of_the_pool(cluster: Cluster) -> None:
@@ -145,6 +145,7 @@ async def test_a_deleted_pool_stays_until_its_last_node_is_gone(cluster: Cluster
         await cluster.served("worker-1")
         await eventually(lambda: _has_finalizer(cluster))
         await cluster.delete(f"{POOLS}/default")
+        await eventually(lambda: _terminating(cluster))
         await cluster.node("worker-2")
         await cluster.told("CIDRNotAvailable", about="worker-2")
         assert (await cluster.get(f"{POOLS}/default"))["metadata"]["deletionTimestamp"]
@@ -154,6 +155,10 @@ async def test_a_deleted_pool_stays_until_its_last_node_is_gone(cluster: Cluster
 
 async def _has_finalizer(cluster: Cluster) -> bool:
     return "nodeipam.dev/in-use" in (await cluster.get(f"{POOLS}/default"))["metadata"].get("finalizers", ())
+
+
+async def _terminating(cluster: Cluster) -> bool:
+    return bool(condition(await cluster.status(), "Terminating").get("status") == "True")
 
 
 async def _is_gone(cluster: Cluster) -> bool:
