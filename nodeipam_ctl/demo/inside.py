@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,14 +25,15 @@ def main(play: Play) -> None:
     code = 1
     try:
         code = asyncio.run(_until_cut(play))
-        sys.stdout.flush()
-    except* NodeIPAMError as group:
-        for exc in group.exceptions:
-            print(f"nodeipam-ctl: {exc}", file=sys.stderr, flush=True)
-    except* BrokenPipeError:
+    except NodeIPAMError as exc:
+        print(f"nodeipam-ctl: {exc}", file=sys.stderr)
+    except BrokenPipeError:
         pass  # whoever read our output went away
-    # Not sys.exit: nothing in here needs to be put in order, the kernel takes it all away.
-    os._exit(code)
+    except Exception:  # noqa: BLE001 - a mistake of ours: it is shown in full, and the process ends below all the same
+        traceback.print_exc()
+    finally:
+        # Not sys.exit: nothing in here needs to be put in order, the kernel takes it all away.
+        os._exit(code)
 
 
 async def _until_cut(play: Play) -> int:

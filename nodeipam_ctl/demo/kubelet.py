@@ -29,7 +29,8 @@ class Kubelet:
     """The kubelet of one machine.
 
     Attributes:
-        registered_s: when its Node was created, on `time.monotonic`; 0 before.
+        registered_s: when it asked for its Node to be created, on `time.monotonic`; 0 before.
+        assigned_s: when it saw its podCIDRs, on the same clock; 0 before.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Kubelet:
     client: Client = field(repr=False)
     runtime: Runtime = field(repr=False)
     registered_s: float = 0.0
+    assigned_s: float = 0.0
     _ready: bool = False
     _ready_since: str = ""
     _resource_version: str = ""
@@ -78,6 +80,7 @@ class Kubelet:
                     async for line in lines:
                         event = json.loads(line)
                         if event["type"] in ("ADDED", "MODIFIED") and event["object"]["spec"].get("podCIDRs"):
+                            self.assigned_s = time.monotonic()
                             return tuple(event["object"]["spec"]["podCIDRs"])
             except Transient:
                 await asyncio.sleep(0.2)

@@ -71,8 +71,6 @@ class Lab:
         kubelet = Kubelet(name=name, at=at, client=self.control.client, runtime=runtime)
         await kubelet.register()
         assigned = asyncio.create_task(kubelet.pod_cidrs())
-        assigned_s: list[float] = []
-        assigned.add_done_callback(lambda _: assigned_s.append(time.monotonic()))
         node = LabNode(
             name=name,
             at=at,
@@ -84,7 +82,7 @@ class Lab:
         self.nodes[name] = node
         await self.until(f"{name} has podCIDRs", assigned.done, timeout_s=20)
         node.pod_cidrs = tuple(parse_network(text) for text in assigned.result())
-        node.to_pod_cidr_s = assigned_s[0] - kubelet.registered_s
+        node.to_pod_cidr_s = kubelet.assigned_s - kubelet.registered_s
         return node
 
     async def run_pods(self, node: LabNode, count: int) -> None:

@@ -99,6 +99,8 @@ def run(argv: Sequence[str], request: Mapping[str, Any], *, inherit: Sequence[in
         if process is not None:
             process.kill()
             process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
         for number, handler in before.items():
             signal.signal(number, handler)
     return 128 + stopped_by[0]

@@ -111,4 +111,6 @@ def _listen(port: int) -> socket.socket:
 
 
 def _taken(port: int, exc: OSError) -> UsageError:
-    return UsageError(f"--port {port}: {exc.strerror}; name a free one, or 0 to have one chosen")
+    return UsageError(
+        f"--port {port}: {os.strerror(exc.errno or 0)}; name a free one, or 0 to have one chosen"
+    )
