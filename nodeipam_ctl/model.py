@@ -204,6 +204,8 @@ class LedgerPage:
     Attributes:
         name: the object's name.
         resource_version: what a write must carry; empty when the page does not exist yet.
+        turn: grows by one with every write, so that even a write that changes no line gives the page a new version
+            (annotation `nodeipam.dev/turn`; `ipam/ledger.py` says why that matters).
         findings: lines that could not be understood.
     """
 
@@ -211,6 +213,7 @@ class LedgerPage:
     page: Network
     uid: str = ""
     resource_version: str = ""
+    turn: int = 0
     entries: tuple[LedgerEntry, ...] = ()
     findings: tuple[Finding, ...] = ()
 

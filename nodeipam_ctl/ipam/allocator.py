@@ -3,32 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from nodeipam_ctl.ipam import pools as pool_rules
-from nodeipam_ctl.ipam.blocks import families_of, network_of
-from nodeipam_ctl.ipam.eligibility import Eligibility, Order
+from nodeipam_ctl.ipam.blocks import families_of, key_of, network_of
+from nodeipam_ctl.ipam.decider import Decider, Full, as_woken
+from nodeipam_ctl.ipam.eligibility import Order
 from nodeipam_ctl.ipam.holders import NO_POOL, Blocks, NodeRecord, Rest
-from nodeipam_ctl.ipam.outcomes import NOBODY, Observed, PoolUsage, Released, Woken
-from nodeipam_ctl.ipam.pools import Pool
-from nodeipam_ctl.ipam.refusals import full_message, none_message
-from nodeipam_ctl.ipam.serving import Served, serve
+from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Woken
 from nodeipam_ctl.ipam.tenancy import Tenancy
 from nodeipam_ctl.ipam.waiting import WaitingRoom, arrival
 from nodeipam_ctl.model import (
     Assignment,
     ClusterCIDR,
-    Considered,
     Decision,
     Finding,
+    LedgerEntry,
+    LedgerState,
     Node,
     NodeName,
     NodeUID,
     PoolName,
     Refusal,
-    RefusalReason,
-    Verdict,
 )
-from nodeipam_ctl.prefixes import Family, Network
+from nodeipam_ctl.prefixes import Family, Network, family_of
 
 _WANTS = Observed(wants=True)
 _CONTENT = Observed(wants=False)
@@ -60,10 +58,8 @@ class Allocator:
         self.tenancy = Tenancy()
         self.version = 0
         """Grows whenever a node that was refused might now be served."""
-        self._eligibility = Eligibility(())
         self._waiting = WaitingRoom()
-        self._considered: dict[tuple[Order, int], tuple[Considered, ...]] = {}
-        self._woken: list[Woken] = []
+        self._decider = Decider(self.tenancy)
 
     # -- what is known of the world ------------------------------------------------------------------------------
 
@@ -72,9 +68,7 @@ class Allocator:
         specs = {pool.name: pool for pool in sorted(pools, key=lambda p: p.name)}
         if specs != self.tenancy.specs:
             self.tenancy.set_pools(specs)
-            usable = (pool.spec for pool in self.tenancy.pools.values())
-            self._eligibility = Eligibility(usable, self.tenancy.invalid)
-            self._considered.clear()
+            self._decider.renew()
             self.version += 1
         return pool_rules.findings(specs.values())
 
@@ -107,7 +101,7 @@ class Allocator:
         if blocks == record.actual:
             return _CONTENT
         findings = tenancy.conflict_findings(record, blocks)
-        returned = tuple(network_of(key, f) for f, key in record.promised if (f, key) not in blocks)
+        returned = tuple(network_of(key, f) for f, key in record.held if (f, key) not in blocks)
         tenancy.hold(record, actual=blocks)
         record.since_s = record.since_s or now
         self._waiting.leave(node.uid)
@@ -136,6 +130,7 @@ class Allocator:
             uid=uid,
             pool=pool,
             blocks=tuple(network_of(key, family) for family, key in left),
+            shared=tuple(network_of(key, family) for family, key in held if (family, key) not in left),
             resting_until_s=now + delay if delay > 0 and left else 0.0,
         )
 
@@ -145,12 +140,51 @@ class Allocator:
         if record is not None and record.promised and not record.actual:
             self.tenancy.hold(record, actual=record.promised)
 
-    def release(self, uid: NodeUID) -> None:
-        """The promise to this node is known not to stand, neither in its spec nor in the ledger: its blocks are free."""
+    def release(self, uid: NodeUID, blocks: Iterable[Network] | None = None) -> None:
+        """A promise to this node is known not to stand, neither in its spec nor in the ledger: its blocks are free.
+
+        Args:
+            uid: the node; it is decided again when it is asked for.
+            blocks: those that do not stand; all that was promised when not given. A block whose ledger line does stand
+                must not be among them while the node lives and shows no podCIDRs: whoever read the line may use it.
+        """
         record = self.tenancy.records.get(uid)
-        if record is not None and record.promised:
-            self.tenancy.hold(record, actual=record.actual)
-            self.version += 1
+        if record is None or not record.promised:
+            return
+        gone = record.promised if blocks is None else families_of(tuple(blocks))
+        promised = tuple(block for block in record.promised if block not in gone)
+        self.tenancy.hold(record, actual=record.actual, promised=promised, noted=record.noted)
+        self.version += 1
+
+    def adopt(self, entries: Iterable[LedgerEntry], now: float) -> tuple[LedgerEntry, ...]:
+        """Lines that stand in the ledger, at start and whenever a page changed: what they promise is occupied.
+
+        Returns:
+            Lines that can go: the node shows other podCIDRs, or the rest is over.
+        """
+        return tuple(entry for entry in entries if not self._adopt(entry, now))
+
+    def unseen(self) -> tuple[tuple[NodeName, NodeUID], ...]:
+        """Nodes that only the ledger knows: read each from the API server, then `observe` or `forget` it."""
+        return tuple((r.name, r.uid) for r in self.tenancy.records.values() if not r.seen)
+
+    def lines(self, uid: NodeUID) -> tuple[LedgerEntry, ...]:
+        """The lines that should stand for a node: what it holds, or what it is promised."""
+        record = self.tenancy.records.get(uid)
+        if record is None:
+            return ()
+        return tuple(
+            LedgerEntry(
+                cidr=network_of(key, family),
+                state=LedgerState.BOUND,
+                node=record.name,
+                node_uid=uid,
+                cluster_cidr=record.pool,
+                addresses=record.addresses,
+                since_s=record.since_s,
+            )
+            for family, key in record.actual or record.promised
+        )
 
     # -- decisions -----------------------------------------------------------------------------------------------
 
@@ -165,7 +199,7 @@ class Allocator:
         batched = frozenset(asked)
         for node in self._waiting.due(self.version):
             asked.setdefault(node.uid, node)
-        full: dict[tuple[PoolName, tuple[tuple[Family, int], ...]], str] = {}
+        full: Full = {}
         decisions: list[Decision] = []
         for node in sorted(asked.values(), key=arrival) if len(asked) > 1 else list(asked.values()):
             record = self.tenancy.records.get(node.uid)
@@ -174,7 +208,7 @@ class Allocator:
                 record = self.tenancy.records[node.uid]
             if record.actual or node.deleting or node.pod_cidrs:
                 continue
-            decision = self._again(record) or self._decide(node, record, now, full)
+            decision = self._decider.decide(node, record, full, now)
             if isinstance(decision, Assignment):
                 self._waiting.leave(node.uid)
                 decisions.append(decision)
@@ -184,18 +218,18 @@ class Allocator:
 
     def order(self, node: Node) -> Order:
         """Which ClusterCIDRs may serve a node, in which order; nothing is changed."""
-        return self._eligibility.order(node)
+        return self._decider.order(node)
 
     def tick(self, now: float) -> None:
         """Ends the rests whose time is over; `decide` does it as well."""
         over = self.tenancy.rests.expire(now)
         if over:
-            self._woken.extend(_woken(rest) for rest in over)
+            self._decider.woken.extend(as_woken(rest) for rest in over)
             self.version += 1
 
     def woken(self) -> list[Woken]:
         """The rests that ended since this was last asked, in order."""
-        taken, self._woken = self._woken, []
+        taken, self._decider.woken = self._decider.woken, []
         return taken
 
     # -- what can be asked ---------------------------------------------------------------------------------------
@@ -233,124 +267,38 @@ class Allocator:
 
     # -- private -------------------------------------------------------------------------------------------------
 
-    def _again(self, record: NodeRecord) -> Assignment | None:
-        """The same answer as before, while the outcome of the earlier one is open."""
-        if not record.promised:
-            return None
-        return Assignment(
-            node=record.name,
-            uid=record.uid,
-            pool=record.pool,
-            pod_cidrs=tuple(network_of(key, family) for family, key in record.promised),
-            considered=(
-                Considered(
-                    pool=record.pool, verdict=Verdict.CHOSEN, rule="promised before, outcome not yet known"
-                ),
-            ),
-        )
-
-    def _decide(
-        self,
-        node: Node,
-        record: NodeRecord,
-        now: float,
-        full: dict[tuple[PoolName, tuple[tuple[Family, int], ...]], str],
-    ) -> Decision:
-        order = self._eligibility.order(node)
-        if order.refusal is not None:
-            reason, message = order.refusal
-            return Refusal(node=node.name, uid=node.uid, reason=reason, message=message)
-        tenancy = self.tenancy
-        tried: list[tuple[Pool, str]] = []
-        own_first = tenancy.first_by_name(node.name, order)
-        for place in own_first:
-            pool = tenancy.pools[place.pool]
-            personal = own_first is not order.places
-            known = (place.pool, order.mask_sizes)
-            why = full.get(known) if full and not personal else None
-            if why is None:
-                served = serve(pool, node.name, order.mask_sizes, tenancy.occupancies, tenancy.rests)
-                if isinstance(served, Served):
-                    return self._assign(node, record, pool, served, order, tried, now)
-                why = served
-                if not personal:
-                    full[known] = why
-            tried.append((pool, why))
-        if tried:
-            return Refusal(
-                node=node.name,
-                uid=node.uid,
-                reason=RefusalReason.FULL,
-                message=full_message(tried),
-                considered=_considered(order, tried, None, ""),
-            )
-        reason, message = none_message(order.passed_over)
-        return Refusal(
-            node=node.name,
-            uid=node.uid,
-            reason=reason,
-            message=message,
-            considered=_considered(order, tried, None, ""),
-        )
-
-    def _assign(
-        self,
-        node: Node,
-        record: NodeRecord,
-        pool: Pool,
-        served: Served,
-        order: Order,
-        tried: list[tuple[Pool, str]],
-        now: float,
-    ) -> Assignment:
-        self.tenancy.promise(record, served.blocks, pool.name)
-        record.since_s = now
-        for window, key in served.cursors:
-            window.advance(key)
-        for rest in served.ended:
-            self._woken.append(_woken(rest, taken_by=node.name, early=rest.node != node.name))
-        considered = None if tried or served.rule else self._considered.get((order, 0))
-        if considered is None:
-            considered = _considered(order, tried, pool.name, served.rule)
-            if not tried and not served.rule and not order.mask_sizes:
-                self._considered[order, 0] = considered
-        return Assignment(
-            node=node.name,
-            uid=node.uid,
-            pool=pool.name,
-            pod_cidrs=tuple([network_of(key, family) for family, key in served.blocks]),
-            considered=considered,
-        )
+    def _adopt(self, entry: LedgerEntry, now: float) -> bool:
+        """Takes in one line; False when it can go."""
+        (family, key), tenancy = (family_of(entry.cidr), key_of(entry.cidr)), self.tenancy
+        match entry.state:
+            case LedgerState.BOUND:
+                if not entry.node_uid:
+                    return True
+                record = tenancy.meet(entry.node_uid, entry.node)
+                if record.actual:
+                    return (family, key) in record.actual
+                tenancy.note(record, (family, key), entry.cluster_cidr)
+                record.since_s = record.since_s or entry.since_s
+                return True
+            case LedgerState.RESTING:
+                if entry.reusable_at_s <= now or self._used_by_a_node((family, key)):
+                    return False
+                tenancy.rests.add(
+                    Rest(
+                        family=family,
+                        key=key,
+                        node=entry.node,
+                        uid=entry.node_uid,
+                        pool=entry.cluster_cidr,
+                        released_s=entry.since_s,
+                        reusable_at_s=entry.reusable_at_s,
+                    )
+                )
+                return True
+            case LedgerState.SPLIT:
+                return True
+        assert_never(entry.state)
 
     def _used_by_a_node(self, block: tuple[Family, int]) -> bool:
         family, key = block
         return any(isinstance(h, NodeRecord) for h in self.tenancy.occupancies[family].space.holders(key))
-
-
-def _considered(
-    order: Order, tried: list[tuple[Pool, str]], chosen: PoolName | None, rule: str
-) -> tuple[Considered, ...]:
-    refused = {pool.name: why for pool, why in tried}
-    looked: list[Considered] = []
-    for place in order.places:
-        if place.pool == chosen:
-            looked.append(Considered(pool=place.pool, verdict=Verdict.CHOSEN, rule=rule or place.rule))
-        elif place.pool in refused:
-            looked.append(Considered(pool=place.pool, verdict=Verdict.FULL, rule=refused[place.pool]))
-        else:
-            looked.append(Considered(pool=place.pool, verdict=Verdict.NOT_REACHED, rule=place.rule))
-    looked.extend(
-        Considered(pool=name, verdict=verdict, rule=why) for name, verdict, why in order.passed_over
-    )
-    return tuple(looked)
-
-
-def _woken(rest: Rest, *, taken_by: NodeName = NOBODY, early: bool = False) -> Woken:
-    return Woken(
-        cidr=network_of(rest.key, rest.family),
-        node=rest.node,
-        uid=rest.uid,
-        pool=rest.pool,
-        early=early,
-        taken_by=taken_by,
-    )

@@ -23,6 +23,7 @@ class NodeRecord:
     Attributes:
         actual: blocks in the node's spec; they never change once they are there.
         promised: blocks of an assignment, or of a ledger line, that the node's spec does not show yet.
+        noted: further blocks that ledger lines promise it; another controller may be about to give it those.
         pool: the ClusterCIDR its blocks are counted under; "" while they lie outside every range.
         seen: the Node object was observed; a record that comes from the ledger alone was not.
         addresses: the node's own addresses, which are kept out of what is handed out.
@@ -36,6 +37,7 @@ class NodeRecord:
     created_s: float = 0.0
     actual: Blocks = ()
     promised: Blocks = ()
+    noted: Blocks = ()
     pool: PoolName = NO_POOL
     since_s: float = 0.0
     seen: bool = False
@@ -45,9 +47,9 @@ class NodeRecord:
     @property
     def held(self) -> Blocks:
         """Every block it holds."""
-        if not self.promised:
+        if not self.promised and not self.noted:
             return self.actual
-        return (*self.actual, *(b for b in self.promised if b not in self.actual))
+        return tuple(dict.fromkeys((*self.actual, *self.promised, *self.noted)))
 
     def __str__(self) -> str:
         return f"node {self.name}"

@@ -50,6 +50,7 @@ class Released:
     Attributes:
         pool: the ClusterCIDR its blocks were counted under; "" for none.
         blocks: blocks that no node holds any more.
+        shared: blocks that another node uses as well: they stay used, and the lines of this node can go at once.
         resting_until_s: when they may go to another node, in seconds since the epoch; 0 when at once.
     """
 
@@ -57,6 +58,7 @@ class Released:
     uid: NodeUID
     pool: PoolName
     blocks: tuple[Network, ...]
+    shared: tuple[Network, ...] = ()
     resting_until_s: float = 0.0
 
 

@@ -34,13 +34,24 @@ def serve(
     mask_sizes: tuple[tuple[Family, int], ...],
     occupancies: dict[Family, Occupancy],
     rests: Rests,
+    *,
+    has: frozenset[Family] = frozenset(),
 ) -> Served | str:
-    """Blocks for a node, not yet marked as its own; or why there are none, as the rule that decided."""
+    """Blocks for a node, not yet marked as its own; or why there are none, as the rule that decided.
+
+    Args:
+        pool: the ClusterCIDR.
+        node: the node's name.
+        mask_sizes: block lengths to use instead of the ClusterCIDR's own.
+        occupancies: what is used.
+        rests: what rests.
+        has: families of which the node was promised a block before.
+    """
     statics = dict(pool.statics.get(node, ())) if pool.statics else {}
     retained = (
         rests.of_name(node, pool.name) if pool.spec.retain is Retain.BY_NAME and rests.has_name(node) else {}
     )
-    if not statics and not retained and not mask_sizes:
+    if not statics and not retained and not mask_sizes and not has:
         found: list[tuple[Family, int]] = []
         for family, window in pool.windows:
             key = window.next_fit()
@@ -54,7 +65,7 @@ def serve(
                     (window, key) for (_, window), (_, key) in zip(pool.windows, found, strict=True)
                 ),
             )
-    return _serve_with_care(pool, node, dict(mask_sizes), statics, retained, occupancies, rests)
+    return _serve_with_care(pool, node, dict(mask_sizes), statics, retained, occupancies, rests, has)
 
 
 def _serve_with_care(
@@ -65,6 +76,7 @@ def _serve_with_care(
     retained: dict[Family, Rest],
     occupancies: dict[Family, Occupancy],
     rests: Rests,
+    has: frozenset[Family],
 ) -> Served | str:
     blocks: list[tuple[Family, int]] = []
     cursors: list[tuple[Window, int]] = []
@@ -72,6 +84,8 @@ def _serve_with_care(
     rule = ""
     refused = ""
     for family, window in pool.windows:
+        if family in has:
+            continue
         length = mask_sizes.get(family, window.length)
         if family in statics:
             refused = _in_the_way(occupancies[family], family, statics[family], node)

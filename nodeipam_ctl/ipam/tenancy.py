@@ -65,18 +65,24 @@ class Tenancy:
             del self._uids[record.name]
 
     def promise(self, record: NodeRecord, blocks: Blocks, pool: PoolName) -> None:
-        """A node that holds nothing yet is promised blocks of a ClusterCIDR, which a search just found free."""
-        record.promised = blocks
+        """A node is promised blocks of a ClusterCIDR, which a search just found free, beside what it was promised."""
+        record.promised = blocks if not record.promised else _by_family((*record.promised, *blocks))
         for family, key in blocks:
             self.occupancies[family].add(key, record, known_free=True)
         self._count_under(record, pool)
 
     def hold(
-        self, record: NodeRecord, *, actual: Blocks, promised: Blocks = (), pool: PoolName | None = None
+        self,
+        record: NodeRecord,
+        *,
+        actual: Blocks,
+        promised: Blocks = (),
+        noted: Blocks = (),
+        pool: PoolName | None = None,
     ) -> None:
         """A node holds exactly these blocks from now on, counted under `pool` if that is given and covers them."""
         before = record.held
-        record.actual, record.promised = actual, promised
+        record.actual, record.promised, record.noted = actual, promised, noted
         after = record.held
         if before != after:
             for family, key in before:
@@ -87,6 +93,17 @@ class Tenancy:
                     self.occupancies[family].add(key, record)
         if before != after or pool:
             self.attribute(record, prefer=pool)
+
+    def note(self, record: NodeRecord, block: tuple[Family, int], pool: PoolName) -> None:
+        """A ledger line promises a block to a node whose spec shows none: part of its promise, or noted beside it."""
+        if block in record.held:
+            return
+        promised, noted = record.promised, record.noted
+        if any(family is block[0] for family, _ in promised):
+            noted = (*noted, block)
+        else:
+            promised = _by_family((*promised, block))
+        self.hold(record, actual=(), promised=promised, noted=noted, pool=pool or None)
 
     def attribute(self, record: NodeRecord, *, prefer: PoolName | None = None) -> None:
         """Find the ClusterCIDR under which a node is counted; a node outside every range is counted under none.
@@ -247,3 +264,7 @@ class Tenancy:
                         )
                     )
         return tuple(found)
+
+
+def _by_family(blocks: Blocks) -> Blocks:
+    return tuple(sorted(blocks, key=lambda block: (block[0] is Family.IPV6, block[1])))

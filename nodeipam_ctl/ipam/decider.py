@@ -1,0 +1,191 @@
+"""What is the answer for one node, and what did it take to give it? Orders, servings and refusals become decisions."""
+
+from __future__ import annotations
+
+from nodeipam_ctl.ipam.blocks import network_of
+from nodeipam_ctl.ipam.eligibility import Eligibility, Order
+from nodeipam_ctl.ipam.holders import NodeRecord, Rest
+from nodeipam_ctl.ipam.outcomes import NOBODY, Woken
+from nodeipam_ctl.ipam.pools import Pool
+from nodeipam_ctl.ipam.refusals import full_message, none_message
+from nodeipam_ctl.ipam.serving import Served, serve
+from nodeipam_ctl.ipam.tenancy import Tenancy
+from nodeipam_ctl.model import (
+    Assignment,
+    Considered,
+    Decision,
+    Node,
+    NodeName,
+    PoolName,
+    Refusal,
+    RefusalReason,
+    Verdict,
+)
+from nodeipam_ctl.prefixes import Family
+
+Full = dict[tuple[PoolName, tuple[tuple[Family, int], ...]], str]
+"""ClusterCIDRs found full for a block size in this batch, with the rule: the next node need not search again."""
+
+
+class Decider:
+    """Answers for nodes and marks what it promised.
+
+    Args:
+        tenancy: who holds what.
+
+    Attributes:
+        woken: rests that ended since somebody took this list.
+    """
+
+    def __init__(self, tenancy: Tenancy) -> None:
+        self._tenancy = tenancy
+        self._eligibility = Eligibility(())
+        self._considered: dict[Order, tuple[Considered, ...]] = {}
+        self.woken: list[Woken] = []
+
+    def renew(self) -> None:
+        """The ClusterCIDRs changed."""
+        self._eligibility = Eligibility(
+            (pool.spec for pool in self._tenancy.pools.values()), self._tenancy.invalid
+        )
+        self._considered.clear()
+
+    def order(self, node: Node) -> Order:
+        """Which ClusterCIDRs may serve a node, in which order."""
+        return self._eligibility.order(node)
+
+    def decide(self, node: Node, record: NodeRecord, full: Full, now: float) -> Decision:
+        """The answer for a node that shows no podCIDRs; blocks of an assignment are marked as its own."""
+        return self._again(record, now) if record.promised else self._anew(node, record, full, now)
+
+    def _again(self, record: NodeRecord, now: float) -> Decision:
+        """The same answer as before while its outcome is open, completed by the families whose promise did not stand."""
+        rule = "promised before, outcome not yet known"
+        pool = self._tenancy.pools.get(record.pool)
+        has = frozenset(family for family, _ in record.promised)
+        if pool is not None and not has.issuperset(pool.spec.families):
+            served = serve(pool, record.name, (), self._tenancy.occupancies, self._tenancy.rests, has=has)
+            if not isinstance(served, Served):
+                looked = (Considered(pool=pool.name, verdict=Verdict.FULL, rule=served),)
+                return Refusal(
+                    node=record.name,
+                    uid=record.uid,
+                    reason=RefusalReason.FULL,
+                    message=full_message([(pool, served)]),
+                    considered=looked,
+                )
+            self._take(record, pool, served, now)
+            rule = "completes what was promised before"
+        return Assignment(
+            node=record.name,
+            uid=record.uid,
+            pool=record.pool,
+            pod_cidrs=tuple(network_of(key, family) for family, key in record.promised),
+            considered=(Considered(pool=record.pool, verdict=Verdict.CHOSEN, rule=rule),),
+        )
+
+    def _anew(
+        self,
+        node: Node,
+        record: NodeRecord,
+        full: Full,
+        now: float,
+    ) -> Decision:
+        order = self._eligibility.order(node)
+        if order.refusal is not None:
+            reason, message = order.refusal
+            return Refusal(node=node.name, uid=node.uid, reason=reason, message=message)
+        tenancy = self._tenancy
+        tried: list[tuple[Pool, str]] = []
+        own_first = tenancy.first_by_name(node.name, order)
+        for place in own_first:
+            pool = tenancy.pools[place.pool]
+            personal = own_first is not order.places
+            known = (place.pool, order.mask_sizes)
+            why = full.get(known) if full and not personal else None
+            if why is None:
+                served = serve(pool, node.name, order.mask_sizes, tenancy.occupancies, tenancy.rests)
+                if isinstance(served, Served):
+                    return self._assign(node, record, pool, served, order, tried, now)
+                why = served
+                if not personal:
+                    full[known] = why
+            tried.append((pool, why))
+        if tried:
+            return Refusal(
+                node=node.name,
+                uid=node.uid,
+                reason=RefusalReason.FULL,
+                message=full_message(tried),
+                considered=_considered(order, tried, None, ""),
+            )
+        reason, message = none_message(order.passed_over)
+        return Refusal(
+            node=node.name,
+            uid=node.uid,
+            reason=reason,
+            message=message,
+            considered=_considered(order, tried, None, ""),
+        )
+
+    def _assign(
+        self,
+        node: Node,
+        record: NodeRecord,
+        pool: Pool,
+        served: Served,
+        order: Order,
+        tried: list[tuple[Pool, str]],
+        now: float,
+    ) -> Assignment:
+        self._take(record, pool, served, now)
+        considered = None if tried or served.rule else self._considered.get(order)
+        if considered is None:
+            considered = _considered(order, tried, pool.name, served.rule)
+            if not tried and not served.rule and not order.mask_sizes:
+                self._considered[order] = considered
+        return Assignment(
+            node=node.name,
+            uid=node.uid,
+            pool=pool.name,
+            pod_cidrs=tuple([network_of(key, family) for family, key in served.blocks]),
+            considered=considered,
+        )
+
+    def _take(self, record: NodeRecord, pool: Pool, served: Served, now: float) -> None:
+        self._tenancy.promise(record, served.blocks, pool.name)
+        record.since_s = now
+        for window, key in served.cursors:
+            window.advance(key)
+        for rest in served.ended:
+            self.woken.append(as_woken(rest, taken_by=record.name, early=rest.node != record.name))
+
+
+def _considered(
+    order: Order, tried: list[tuple[Pool, str]], chosen: PoolName | None, rule: str
+) -> tuple[Considered, ...]:
+    refused = {pool.name: why for pool, why in tried}
+    looked: list[Considered] = []
+    for place in order.places:
+        if place.pool == chosen:
+            looked.append(Considered(pool=place.pool, verdict=Verdict.CHOSEN, rule=rule or place.rule))
+        elif place.pool in refused:
+            looked.append(Considered(pool=place.pool, verdict=Verdict.FULL, rule=refused[place.pool]))
+        else:
+            looked.append(Considered(pool=place.pool, verdict=Verdict.NOT_REACHED, rule=place.rule))
+    looked.extend(
+        Considered(pool=name, verdict=verdict, rule=why) for name, verdict, why in order.passed_over
+    )
+    return tuple(looked)
+
+
+def as_woken(rest: Rest, *, taken_by: NodeName = NOBODY, early: bool = False) -> Woken:
+    """A rest that ended, as an outcome."""
+    return Woken(
+        cidr=network_of(rest.key, rest.family),
+        node=rest.node,
+        uid=rest.uid,
+        pool=rest.pool,
+        early=early,
+        taken_by=taken_by,
+    )

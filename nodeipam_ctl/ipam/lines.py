@@ -1,0 +1,76 @@
+"""May this line stand on this page, and what is in its way? One page at a time, nothing remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from nodeipam_ctl.ipam.blocks import collide, key_of
+from nodeipam_ctl.model import LedgerEntry, LedgerState, NodeUID
+
+Lines = dict[int, LedgerEntry]
+"""The lines of one page by the key of their block."""
+
+
+@dataclass(slots=True, kw_only=True)
+class InTheWay:
+    """What keeps a line off a page.
+
+    Attributes:
+        held: a line of somebody else that stands.
+        split: units that have pages below, which would have to be empty.
+    """
+
+    held: LedgerEntry | None = None
+    split: tuple[int, ...] = ()
+
+
+def by_key(entries: Iterable[LedgerEntry]) -> Lines:
+    """The lines of a page by the key of their block."""
+    return {key_of(entry.cidr): entry for entry in entries}
+
+
+def place(lines: Lines, entry: LedgerEntry, *, may_go: Callable[[LedgerEntry], bool]) -> InTheWay | None:
+    """Puts a line on a page, in place of those that may go; None when it stands, and nothing is changed otherwise.
+
+    Args:
+        lines: the page's lines; changed in place.
+        entry: the line.
+        may_go: whether a line that overlaps it may be removed for it.
+    """
+    key = key_of(entry.cidr)
+    over = [other for other in lines if collide(other, key)]
+    split = []
+    for other in over:
+        line = lines[other]
+        if line.state is LedgerState.SPLIT:
+            split.append(other)
+        elif may_go(line) or (other == key and entry.node_uid and line.node_uid == entry.node_uid):
+            continue
+        else:
+            return InTheWay(held=line)
+    if split:
+        return InTheWay(split=tuple(sorted(split)))
+    present = lines.get(key)
+    if present is not None and present.node_uid == entry.node_uid and present.state is entry.state:
+        entry = replace(entry, since_s=present.since_s)  # the promise is as old as it is
+    for other in over:
+        del lines[other]
+    lines[key] = entry
+    return None
+
+
+def without_time(entry: LedgerEntry) -> LedgerEntry:
+    """A line without the time since which it stands: two that differ in nothing else say the same."""
+    return replace(entry, since_s=0.0)
+
+
+def is_over(line: LedgerEntry, now: float) -> bool:
+    """Whether a line is a rest whose time is over."""
+    return line.state is LedgerState.RESTING and line.reusable_at_s <= now
+
+
+def stands(lines: Lines, key: int, uid: NodeUID) -> bool:
+    """Whether a block is promised to a node by these lines."""
+    line = lines.get(key)
+    return line is not None and line.state is LedgerState.BOUND and line.node_uid == uid
