@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 import re
 import shlex
 import shutil
@@ -39,8 +38,7 @@ def base_root() -> Path:
             fresh = cached.with_suffix(".new")
             shutil.rmtree(fresh, ignore_errors=True)
             _call(["debootstrap", "--variant=minbase", _SUITE, str(fresh), mirror])
-            for name in ("sources.list", "sources.list.d"):
-                _copy_debian_sources(name, fresh)
+            _copy_debian_sources(fresh)
             fresh.rename(cached)
     return cached
 
@@ -95,8 +93,8 @@ def _do(
                     ]
                 )
         case Copy(sources=names, target=target, stage=str(stage)):
-            for name in names:
-                _call(["cp", "--archive", f"{built[stage]}{name}", f"{root}{target}"])
+            for source_name in names:
+                _call(["cp", "--archive", f"{built[stage]}{source_name}", f"{root}{target}"])
         case Run(command=command):
             with _certificates(root) as trusted:
                 script = f"cd {shlex.quote(directory)} && {command}"
@@ -142,14 +140,10 @@ def _source_files() -> list[Path]:
     ]
 
 
-def _copy_debian_sources(name: str, root: Path) -> None:
+def _copy_debian_sources(root: Path) -> None:
     """Debian's own entries of this machine, security updates included, but no third party's."""
     for path in _source_files():
-        if (
-            _SUITE in path.read_text()
-            and "debian" in path.read_text()
-            and "Signed-By: /usr/share/keyrings/debian-archive" in path.read_text()
-        ):
+        if _SUITE in path.read_text() and "/usr/share/keyrings/debian-archive-keyring" in path.read_text():
             target = root / path.relative_to("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)

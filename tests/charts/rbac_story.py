@@ -1,0 +1,203 @@
+"""Does the demo's story still pass when its programs may do only what the chart grants? Run in the demo's sandbox.
+
+The API server enforces the rendered roles; controller and agents hold the tokens of the chart's two ServiceAccounts. After
+the story come the effects that it does not look at (ledger, status, events, conditions, the Lease), because a permission
+may serve any of them. Every decision is written down.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nodeipam_ctl.demo import control, machines, segment
+from nodeipam_ctl.demo.apiserver.auth import User
+from nodeipam_ctl.demo.apiserver.rbac import Attributes, Authorizer
+from nodeipam_ctl.demo.inside import main
+from nodeipam_ctl.demo.lab import Lab
+from nodeipam_ctl.demo.processes import LabError
+from nodeipam_ctl.demo.report import Report
+from nodeipam_ctl.demo.sandbox import plugin_dir
+from nodeipam_ctl.demo.story import Story
+from nodeipam_ctl.errors import NodeIPAMError
+from nodeipam_ctl.kube.client import Client
+from tests.charts.chart import NAMESPACE, ROOT
+
+_POOLS = "/apis/nodeipam.dev/v1alpha1/clustercidrs"
+_PATIENCE_S = 3.0
+"""How long a story may go on after the first refusal before it counts as failed, in seconds."""
+
+
+@dataclass(slots=True)
+class RecordingAuthorizer(Authorizer):
+    """Decides as ever, and remembers what the ServiceAccounts of our namespace asked for."""
+
+    asked: dict[tuple[str, Attributes], bool] = field(default_factory=dict)
+    refused_s: float | None = None
+
+    def allows(self, user: User, asked: Attributes) -> bool:
+        allowed = Authorizer.allows(self, user, asked)
+        if user.name.startswith(f"system:serviceaccount:{NAMESPACE}:") and not asked.path:
+            self.asked[user.name, asked] = allowed
+            if not allowed and self.refused_s is None:
+                self.refused_s = time.monotonic()
+        return allowed
+
+
+@dataclass(slots=True, kw_only=True)
+class ImpatientLab(Lab):
+    """Waits as the demo does, but not for long once something was refused."""
+
+    authorizer: RecordingAuthorizer
+
+    async def until(
+        self, what: str, probe: Callable[[], bool] | Callable[[], Awaitable[bool]], *, timeout_s: float
+    ) -> float:
+        def refused_long_ago() -> bool:
+            refused_s = self.authorizer.refused_s
+            return refused_s is not None and time.monotonic() - refused_s > _PATIENCE_S
+
+        async def probed() -> bool:
+            answer = probe()
+            if answer if isinstance(answer, bool) else await answer:
+                return True
+            if refused_long_ago():
+                raise LabError(f"something was refused, and in vain until {what}")
+            return False
+
+        return await Lab.until(self, what, probed, timeout_s=timeout_s)
+
+
+async def play(request: dict[str, Any]) -> int:
+    """Tells the story under the roles in `request` and writes what was asked to its file."""
+    machines.lay_entrance()
+    await segment.lay()
+    plane = await control.start_api_server(socket.socket(fileno=request["socket"]))
+    server = plane.server
+    for name in ("networking.x-k8s.io_clustercidrs.yaml",):
+        server.apply(yaml.safe_load((ROOT / "tests" / "data" / name).read_text()))
+    for manifest in request["manifests"]:
+        server.apply(manifest)
+    recording = RecordingAuthorizer(server.store, True)  # noqa: FBT003 - its field is positional
+    server.cluster.authorizer = recording
+    plugins = plugin_dir()
+    assert plugins is not None
+    report, failure = Report(), ""
+    lab = ImpatientLab(control=plane, plugin_dir=plugins, authorizer=recording)
+    try:
+        await _tell(lab, report, request)
+    except NodeIPAMError as exc:
+        failure = "\n".join([str(exc), *(f"{daemon.name} said:\n{daemon.tail(5)}" for daemon in lab.daemons)])
+    outcome = {
+        "failure": failure,
+        "asked": [[user, asdict(asked), allowed] for (user, asked), allowed in recording.asked.items()],
+    }
+    Path(request["outcome"]).write_text(json.dumps(outcome))
+    return 1 if failure else 0
+
+
+async def _tell(lab: ImpatientLab, report: Report, request: dict[str, Any]) -> None:
+    await lab.control.apply_cluster_cidr()
+    control.write_private(control.NODE_KUBECONFIG, await _kubeconfig(lab, request["accounts"]["controller"]))
+    lab.daemons.append(await control.start_controller())
+    await lab.until("the controller is ready", control.controller_is_ready, timeout_s=30)
+    control.write_private(control.NODE_KUBECONFIG, await _kubeconfig(lab, request["accounts"]["agent"]))
+    story = Story(lab=lab, report=report, node_count=2, pod_count=1)
+    if not await story.tell():
+        raise LabError("pings were lost")
+    await _effects(lab)
+
+
+async def _kubeconfig(lab: Lab, account: str) -> str:
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{account}/token"
+    asking = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+    answer = json.loads(await lab.control.client.create(path, json.dumps(asking).encode()))
+    return lab.control.server.kubeconfig(token=answer["status"]["token"])
+
+
+async def _effects(lab: ImpatientLab) -> None:
+    """What the programs leave in the API, piece by piece; none of it shows in a ping."""
+    see = _Sight(lab.control.client)
+    for what, probe in (
+        ("the pool counts its nodes", see.pool_counts_its_nodes),
+        ("the pool has a finalizer", see.pool_is_held),
+        ("nodes were told of their podCIDRs", see.assignment_was_told),
+        ("no node says that its network is unavailable", see.network_is_available),
+    ):
+        await lab.until(what, probe, timeout_s=10)
+    await _refusals(lab, see)
+    await _renewal(lab, see)
+
+
+async def _refusals(lab: ImpatientLab, see: _Sight) -> None:
+    """A node that no pool serves is told so, and told again when there is another reason."""
+    client = lab.control.client
+    await client.patch(f"{_POOLS}/demo", b'{"spec": {"disabled": true}}')
+    waiting = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "waiting"}}
+    await client.create("/api/v1/nodes", json.dumps(waiting).encode())
+    await lab.until("the node was told that there is no podCIDR", see.refusals_told(1), timeout_s=10)
+    elsewhere = {"nodeSelectorTerms": [{"matchExpressions": [{"key": "elsewhere", "operator": "Exists"}]}]}
+    changed = {"spec": {"disabled": False, "nodeSelector": elsewhere}}
+    await client.patch(f"{_POOLS}/demo", json.dumps(changed).encode())
+    await lab.until("the node was told again, in the same Event", see.refusals_told(2), timeout_s=20)
+
+
+async def _renewal(lab: ImpatientLab, see: _Sight) -> None:
+    """The leader stays the leader."""
+    before = await see.renewed()
+    async def again() -> bool:
+        return await see.renewed() != before
+
+    await lab.until("the leader renewed its Lease", again, timeout_s=10)
+
+
+@dataclass(slots=True)
+class _Sight:
+    """An administrator's look at the cluster."""
+
+    client: Client
+
+    async def get(self, path: str) -> Any:
+        return json.loads(await self.client.get(path))
+
+    async def pool_counts_its_nodes(self) -> bool:
+        return bool((await self.get(f"{_POOLS}/demo")).get("status", {}).get("nodes") == 2)
+
+    async def pool_is_held(self) -> bool:
+        return bool((await self.get(f"{_POOLS}/demo"))["metadata"].get("finalizers"))
+
+    async def assignment_was_told(self) -> bool:
+        return "CIDRAssigned" in await self._events()
+
+    async def network_is_available(self) -> bool:
+        nodes = (await self.get("/api/v1/nodes"))["items"]
+        conditions = [{c["type"]: c["status"] for c in node["status"]["conditions"]} for node in nodes]
+        return all(found.get("NetworkUnavailable") == "False" for found in conditions)
+
+    def refusals_told(self, least: int) -> Callable[[], Awaitable[bool]]:
+        async def told() -> bool:
+            return (await self._events()).get("CIDRNotAvailable", 0) >= least
+
+        return told
+
+    async def renewed(self) -> str:
+        leases = (await self.get(f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"))["items"]
+        return "".join(str(lease["spec"].get("renewTime")) for lease in leases)
+
+    async def _events(self) -> dict[str, int]:
+        """How often each reason was told, by reason: the largest count of one Event."""
+        found: dict[str, int] = {}
+        for event in (await self.get("/api/v1/namespaces/default/events"))["items"]:
+            found[event["reason"]] = max(found.get(event["reason"], 0), event.get("count", 1))
+        return found
+
+
+if __name__ == "__main__":
+    main(play)
