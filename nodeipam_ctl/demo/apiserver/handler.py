@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl
 
 from aiohttp import web
 
@@ -36,6 +34,7 @@ from nodeipam_ctl.demo.apiserver.errors import (
 from nodeipam_ctl.demo.apiserver.faults import Effect, Fault
 from nodeipam_ctl.demo.apiserver.objects import Outcome, WriteOptions
 from nodeipam_ctl.demo.apiserver.paths import Target
+from nodeipam_ctl.demo.apiserver.query import Query, flag, parse
 from nodeipam_ctl.demo.apiserver.rbac import Attributes
 from nodeipam_ctl.demo.apiserver.resources import Resource
 from nodeipam_ctl.demo.apiserver.shown import View
@@ -49,7 +48,6 @@ _JSON: Final = "application/json"
 _PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _PROBES: Final = frozenset({"/readyz", "/livez", "/healthz"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
-Query = Mapping[str, str]
 
 
 class _Cut(Exception):
@@ -79,7 +77,7 @@ class Handler:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query_text = request.raw_path.partition("?")
-        query: Query = dict(parse_qsl(query_text, keep_blank_values=True)) if query_text else {}
+        query = parse(query_text)
         cluster = self._cluster
         if path.startswith("/_faults"):
             return await admin.answer(cluster, request, path)
@@ -302,7 +300,7 @@ async def _before(struck: tuple[Fault, ...]) -> None:
 
 def _verb(method: str, target: Target, query: Query) -> str:
     if method == "GET":
-        if query.get("watch") in ("true", "1"):
+        if flag(query, "watch"):
             return "watch"
         return "get" if target.name else "list"
     if method == "DELETE":
@@ -339,7 +337,7 @@ def _options(request: web.BaseRequest, query: Query) -> WriteOptions:
         manager_given=bool(given),
         dry_run=dry_run == "All",
         validation=query.get("fieldValidation") or "Warn",
-        force=query.get("force") in ("true", "1"),
+        force=flag(query, "force"),
     )
 
 

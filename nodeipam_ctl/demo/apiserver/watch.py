@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from nodeipam_ctl.demo.apiserver import lists, wire
 from nodeipam_ctl.demo.apiserver.errors import Cause, Json, expired, invalid
 from nodeipam_ctl.demo.apiserver.nodes import zero_node
+from nodeipam_ctl.demo.apiserver.query import Query, flag
 from nodeipam_ctl.demo.apiserver.resources import Resource
 from nodeipam_ctl.demo.apiserver.store import ADDED, DELETED, MODIFIED, Bucket, Event, Store, Stored
 
@@ -54,7 +55,7 @@ class Watch:
     store: Store
     resource: Resource
     namespace: str
-    query: Mapping[str, str]
+    query: Query
     render: Render | None
     tap: Tap
     bookmark_every_s: float
@@ -86,12 +87,12 @@ class Watch:
         if initial:
             rv = self.store.visible_rv(bucket, self.tap.lag_s)
             chunk = b"".join(self._line(ADDED, stored) for stored in self._existing(bucket, rv))
-            if self.query.get("sendInitialEvents") == "true":
+            if flag(self.query, "sendInitialEvents"):
                 chunk += self._bookmark(rv, initial_end=True)
             if chunk:
                 yield chunk
         cursor = bucket.sequence_after(rv)
-        bookmarks = self.query.get("allowWatchBookmarks") == "true"
+        bookmarks = flag(self.query, "allowWatchBookmarks")
         next_bookmark = loop.time() + self.bookmark_every_s
         while not self.tap.cut:
             waiter.clear()
@@ -200,23 +201,22 @@ class Watch:
         return b'{"type":"ERROR","object":%s}\n' % wire.encode(expired(_TOO_OLD).status())
 
     def _wants_initial(self, rv: int) -> bool:
-        asked = self.query.get("sendInitialEvents")
-        if asked == "false":
-            return False
-        return asked == "true" or rv == 0
+        if "sendInitialEvents" in self.query:
+            return flag(self.query, "sendInitialEvents")
+        return rv == 0
 
     def _check_options(self) -> None:
-        asked = self.query.get("sendInitialEvents")
+        asked = "sendInitialEvents" in self.query
         match = self.query.get("resourceVersionMatch", "")
         text = ""
         where = "resourceVersionMatch"
-        if asked is not None and match != "NotOlderThan":
+        if asked and match != "NotOlderThan":
             text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-        elif asked is None and match:
+        elif not asked and match:
             text = (
                 "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
             )
-        elif asked == "true" and self.query.get("allowWatchBookmarks") != "true":
+        elif flag(self.query, "sendInitialEvents") and not flag(self.query, "allowWatchBookmarks"):
             where = "sendInitialEvents"
             text = "Forbidden: sendInitialEvents requires setting allowWatchBookmarks"
         if text:

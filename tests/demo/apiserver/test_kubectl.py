@@ -37,6 +37,10 @@ spec:
             properties:
               ipv4: {type: string}
               size: {type: integer}
+          status:
+            type: object
+            properties:
+              used: {type: integer}
 """
 CONFIG = """
 apiVersion: v1
