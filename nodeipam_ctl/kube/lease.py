@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 
-from nodeipam_ctl.errors import AlreadyExists, Conflict, NodeIPAMError, NotFound
+from nodeipam_ctl.errors import AlreadyExists, Conflict, Invalid, NodeIPAMError, NotFound
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.wire.leases import Lease, decode_lease, encode_lease, lease_path
 from nodeipam_ctl.settings import LeaseSettings
@@ -117,7 +117,7 @@ class Elector:
             # No answer can help after the deadline, so none is waited for.
             async with asyncio.timeout(max(0.001, self.leads_for_s())):
                 await self._write(self._seen, sent_s)
-        except (Conflict, NotFound) as exc:
+        except (Conflict, NotFound, Invalid) as exc:  # a Lease that was deleted is 400 "resourceVersion should not be set"
             return await self._settle(exc)
         except (NodeIPAMError, TimeoutError) as exc:
             self._say(f"cannot renew: {str(exc) or 'timed out'}")

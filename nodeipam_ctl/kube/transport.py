@@ -263,7 +263,6 @@ class Pool:
                     self._port,
                     ssl=self._ssl,
                     server_hostname=self._server_hostname if self._ssl is not None else None,
-                    happy_eyeballs_delay=0.25,
                 )
         except OSError as exc:  # a timeout, ssl.SSLError and an unknown host are OSErrors as well
             raise NotConnected(_text(exc, f"no connection within {_CONNECT_WITHIN_S:g} s")) from exc
