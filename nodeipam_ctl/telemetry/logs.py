@@ -106,7 +106,8 @@ def _json_renderer(_logger: object, _method: str, event: MutableMapping[str, Any
     import json
 
     ordered = {key: event.pop(key) for key in ("time", "level", "event") if key in event}
-    return json.dumps({**ordered, **event}, default=str, ensure_ascii=False)
+    # ASCII: no character of a hostile name can end the line, or be impossible to write.
+    return json.dumps({**ordered, **event}, default=str)
 
 
 def _console_renderer(*, colors: bool) -> Any:

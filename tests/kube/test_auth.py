@@ -62,7 +62,7 @@ async def test_logs_in_with_a_client_certificate_from_data_and_leaves_no_key_beh
         user = {"client-certificate-data": b64(crt), "client-key-data": b64(key)}
         cluster = {"server": server.url, "certificate-authority-data": b64(server.ca_pem or b"")}
         assert await lists_nodes(config(tmp_path, cluster=cluster, user=user))
-        assert not list(memory.iterdir())  # noqa: ASYNC240 - an empty directory
+        assert not list(memory.iterdir())
 
 
 async def test_logs_in_with_files_named_relative_to_the_kubeconfig(tmp_path: Path) -> None:
