@@ -22,9 +22,17 @@ STOPPED = 130
 
 def main(play: Play) -> None:
     """Runs a play and ends this process, and so every process in its PID namespace."""
+    asyncio.run(_run(play))
+
+
+async def _run(play: Play) -> None:
     code = 1
     try:
-        code = asyncio.run(_until_cut(play))
+        request = json.loads(_read_line(sys.stdin.fileno()))
+        # The other end is never written to again: readable means that the process outside is gone or wants us to go.
+        asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, STOPPED)
+        await run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
+        code = await play(request)
     except NodeIPAMError as exc:
         print(f"nodeipam-ctl: {exc}", file=sys.stderr)
     except BrokenPipeError:
@@ -32,16 +40,8 @@ def main(play: Play) -> None:
     except Exception:  # noqa: BLE001 - a mistake of ours: it is shown in full, and the process ends below all the same
         traceback.print_exc()
     finally:
-        # Not sys.exit: nothing in here needs to be put in order, the kernel takes it all away.
+        # Not return, not sys.exit: no task, thread or child needs to be put in order, the kernel takes it all away.
         os._exit(code)
-
-
-async def _until_cut(play: Play) -> int:
-    request = json.loads(_read_line(sys.stdin.fileno()))
-    # The other end is never written to again: readable means that the process outside is gone or wants us to go.
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, STOPPED)
-    await run(["mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run"])
-    return await play(request)
 
 
 def _read_line(descriptor: int) -> bytes:

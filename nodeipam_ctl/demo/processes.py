@@ -25,22 +25,25 @@ class Output:
     stderr: str
 
 
-async def attempt(argv: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None) -> Output:
-    """Runs a program to its end, whatever its exit code; a cancelled call kills it."""
-    process = await asyncio.create_subprocess_exec(
-        *argv,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=env,
-    )
+async def attempt(
+    argv: Sequence[str], *, stdin: str = "", env: Mapping[str, str] | None = None, timeout_s: float = 30.0
+) -> Output:
+    """Runs a program to its end, whatever its exit code; a cancelled call kills it.
+
+    Raises:
+        LabError: it still ran after the timeout, and was killed.
+    """
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*argv, stdin=pipe, stdout=pipe, stderr=pipe, env=env)
     try:
-        stdout, stderr = await process.communicate(stdin.encode())
-    except asyncio.CancelledError:
+        async with asyncio.timeout(timeout_s):
+            stdout, stderr = await process.communicate(stdin.encode())
+    except TimeoutError:
+        raise LabError(f"`{' '.join(argv)}` did not end within {timeout_s:.0f} s") from None
+    finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-        raise
     assert process.returncode is not None
     return Output(
         code=process.returncode,

@@ -29,7 +29,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told() -> Told:
-    done = subprocess.run([*DEMO, "--nodes", "3"], capture_output=True, text=True, check=False, timeout=150)
+    done = subprocess.run([*DEMO, "--nodes", "3"], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     assert done.stderr == ""
     return Told(done.stdout)
@@ -112,7 +112,7 @@ def test_it_works_without_root(tmp_path: Path) -> None:
             /mnt/python/bin/python3 -m nodeipam_ctl demo --nodes 2 --pods 1
     """
     done = subprocess.run(
-        ["unshare", "--mount", "sh", "-euc", script], capture_output=True, text=True, check=False, timeout=150
+        ["unshare", "--mount", "sh", "-euc", script], capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     told = Told(done.stdout)
