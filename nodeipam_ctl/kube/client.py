@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import TracebackType
@@ -12,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import structlog
 
 from nodeipam_ctl import __version__
-from nodeipam_ctl.errors import NodeIPAMError, OutcomeUnknown, Transient
+from nodeipam_ctl.errors import Invalid, NodeIPAMError, OutcomeUnknown, Transient
 from nodeipam_ctl.kube.answers import error_of
 from nodeipam_ctl.kube.auth import Access
 from nodeipam_ctl.kube.http1 import Head
@@ -131,14 +132,11 @@ class Client:
         timeout_s: float | None = None,
     ) -> bytes:
         """DELETEs an object; with `uid` or `resource_version` only if it is still that one (else Conflict)."""
-        conditions = [
-            f'"{key}":"{value}"'
-            for key, value in (("uid", uid), ("resourceVersion", resource_version))
-            if value
-        ]
+        preconditions = {"uid": uid, "resourceVersion": resource_version}
+        given = {key: value for key, value in preconditions.items() if value}
         body = None
-        if conditions:
-            body = f'{{"kind":"DeleteOptions","apiVersion":"v1","preconditions":{{{",".join(conditions)}}}}}'.encode()
+        if given:
+            body = json.dumps({"kind": "DeleteOptions", "apiVersion": "v1", "preconditions": given}).encode()
         return await self._request("DELETE", path, body, JSON, timeout_s)
 
     @asynccontextmanager
@@ -196,6 +194,8 @@ class Client:
         raise self._refused(_what(method, path), head, content, is_write=is_write)
 
     async def _request_bytes(self, method: str, path: str, body: bytes | None, content_type: str) -> bytes:
+        if not (path.isascii() and path.isprintable()) or " " in path:
+            raise Invalid(f"{method} {path!r}: not a path; names in it must go through `segment`")
         head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._fixed}"
         if self._access.token is not None:
             head += f"Authorization: Bearer {await self._access.token.token()}\r\n"

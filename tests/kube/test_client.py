@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 import structlog
@@ -203,7 +204,15 @@ async def test_what_a_request_says() -> None:
     assert patch.headers["content-type"] == STRATEGIC_PATCH
     assert patch.headers["authorization"] == "Bearer t0p"
     assert patch.headers["user-agent"].startswith("tester/")
-    assert b'"preconditions":{"uid":"u1","resourceVersion":"7"}' in delete.body
+    assert json.loads(delete.body)["preconditions"] == {"uid": "u1", "resourceVersion": "7"}
+
+
+@pytest.mark.parametrize("path", ["/a b", "/a\r\nX: y", "/ä", "/a\x00"])
+async def test_a_path_that_would_be_more_than_a_path_is_refused(path: str) -> None:
+    async with Scripted(answer()) as server, Client(Access(server=server.url)) as client:
+        with pytest.raises(Invalid):
+            await client.get(path)
+    assert not server.requests
 
 
 async def test_an_api_server_warning_is_logged_once() -> None:
