@@ -135,11 +135,10 @@ def everything(value: Any, shape: Shape) -> Tree:
             tree["f:" + name] = everything(value[name], shape.child(name))
         return tree
     if isinstance(value, list) and value and shape.list_type != "atomic":
-        inner = shape.items or _NO_SHAPE
-        return {
-            ".": _LEAF,
-            **dict(sorted((item_key(item, shape), everything(item, inner)) for item in value)),
-        }
+        tree = {".": _LEAF}
+        for key, items in sorted(_grouped(value, shape).items()):
+            tree[key] = _everything_of(items, shape)
+        return tree
     return _LEAF
 
 
@@ -224,16 +223,20 @@ def _compare_lists(before: list[Any], after: list[Any], shape: Shape) -> tuple[T
     for key, news in new_items.items():
         olds = old_items.get(key)
         if olds is None:
-            changed[key] = everything(news[0], inner) if len(news) == 1 else _LEAF
+            changed[key] = _everything_of(news, shape)
         elif len(olds) == 1 and len(news) == 1:
             _compare_values(key, olds[0], news[0], inner, changed, removed)
         elif olds != news:
-            # Two items of one name (two InternalIPs of a Node): nobody can own a part of them.
             changed[key] = _LEAF
     for key, olds in old_items.items():
         if key not in new_items:
-            removed[key] = everything(olds[0], inner)
+            removed[key] = _everything_of(olds, shape)
     return changed, removed
+
+
+def _everything_of(items: list[Any], shape: Shape) -> Tree:
+    """The fields of an item. Of two of one name (two InternalIPs of a Node) nobody can own a part."""
+    return everything(items[0], shape.items or _NO_SHAPE) if len(items) == 1 else _LEAF
 
 
 def _grouped(items: list[Any], shape: Shape) -> dict[str, list[Any]]:

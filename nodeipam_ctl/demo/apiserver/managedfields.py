@@ -204,7 +204,7 @@ def _starting_entries(before: _Object | None, after: _Object, subresource: str) 
     """Entries a write starts from: the client's when it edited them and they are sound, else the stored ones."""
     stored: list[Entry] = [] if before is None else before.get("metadata", _NOBODY).get("managedFields") or []
     sent = after.get("metadata", _NOBODY).get("managedFields")
-    if subresource or not sent or sent is stored:
+    if subresource or not sent or sent is stored or sent == stored:
         return stored
     if sent == [{}]:
         return []
