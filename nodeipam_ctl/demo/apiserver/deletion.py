@@ -8,9 +8,10 @@ from typing import Any, Final
 
 from nodeipam_ctl.demo.apiserver import wire
 from nodeipam_ctl.demo.apiserver.errors import Json, conflict
-from nodeipam_ctl.demo.apiserver.objects import Objects, Outcome
+from nodeipam_ctl.demo.apiserver.objects import Objects
 from nodeipam_ctl.demo.apiserver.resources import Resource
 from nodeipam_ctl.demo.apiserver.store import Stored
+from nodeipam_ctl.demo.apiserver.writes import Outcome
 
 CRD_FINALIZER: Final = "customresourcecleanup.apiextensions.k8s.io"
 _CRDS: Final = "customresourcedefinitions"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from nodeipam_ctl.demo.apiserver.errors import ApiError, expired, too_many_requests
 from nodeipam_ctl.demo.apiserver.paths import Target
 from nodeipam_ctl.demo.apiserver.watch import Tap
 
@@ -64,6 +66,10 @@ class Fault:
 
 
 _NONE: Final[tuple[Fault, ...]] = ()
+
+
+class Cut(Exception):
+    """A fault: the connection dies here."""
 
 
 @dataclass(slots=True)
@@ -191,3 +197,33 @@ class Faults:
     def _tune(self, tap: Tap, resource: str) -> None:
         tap.stalled = bool(self._stalled & {"*", resource})
         tap.lag_s = self.watch_lag_s
+
+
+async def happen_before(struck: tuple[Fault, ...]) -> None:
+    """Let the faults happen that come before the request takes effect.
+
+    Raises:
+        Cut: the connection is to die.
+        ApiError: 410, 429, 5xx.
+    """
+    for fault in struck:
+        match fault.effect:
+            case Effect.DELAY:
+                await asyncio.sleep(fault.delay_s)
+            case Effect.HANG:
+                await asyncio.Event().wait()
+            case Effect.CUT_BEFORE:
+                raise Cut
+            case Effect.EXPIRE:
+                raise expired("The resourceVersion for the provided watch is too old.")
+            case Effect.REFUSE if fault.status == 429:
+                raise too_many_requests(fault.retry_after_s)
+            case Effect.REFUSE:
+                reason = {500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}.get(
+                    fault.status, "Unknown"
+                )
+                after = fault.retry_after_s if fault.status == 503 else None
+                text = "Internal error occurred: a fault was asked for"
+                raise ApiError(fault.status, reason, text, {}, retry_after_s=after)
+            case Effect.CUT_AFTER:
+                pass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +15,6 @@ from nodeipam_ctl.demo.apiserver import (
     openapi,
     patching,
     paths,
-    protobuf,
     reviews,
     wire,
 )
@@ -25,21 +23,18 @@ from nodeipam_ctl.demo.apiserver.errors import (
     Json,
     PathNotFound,
     bad_request,
-    expired,
     forbidden,
-    method_not_allowed,
-    too_many_requests,
-    unsupported_body,
 )
-from nodeipam_ctl.demo.apiserver.faults import Effect, Fault
-from nodeipam_ctl.demo.apiserver.objects import Outcome, WriteOptions
+from nodeipam_ctl.demo.apiserver.faults import Cut, Effect, happen_before
 from nodeipam_ctl.demo.apiserver.paths import Target
-from nodeipam_ctl.demo.apiserver.query import Query, flag, parse
+from nodeipam_ctl.demo.apiserver.query import Query, parse
 from nodeipam_ctl.demo.apiserver.rbac import Attributes
+from nodeipam_ctl.demo.apiserver.requests import check_verb, read_body, verb_of, write_options
 from nodeipam_ctl.demo.apiserver.resources import Resource
 from nodeipam_ctl.demo.apiserver.shown import View
 from nodeipam_ctl.demo.apiserver.subresources import special
 from nodeipam_ctl.demo.apiserver.watch import Watch
+from nodeipam_ctl.demo.apiserver.writes import Outcome, WriteOptions
 
 if TYPE_CHECKING:
     from nodeipam_ctl.demo.apiserver.server import Cluster
@@ -48,10 +43,6 @@ _JSON: Final = "application/json"
 _PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _PROBES: Final = frozenset({"/readyz", "/livez", "/healthz"})
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
-
-
-class _Cut(Exception):
-    """A fault: the connection dies here."""
 
 
 class Handler:
@@ -70,7 +61,7 @@ class Handler:
             return web.Response(
                 status=404, body=b"404 page not found\n", headers={"Content-Type": "text/plain"}
             )
-        except _Cut:
+        except Cut:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=500)
@@ -85,7 +76,7 @@ class Handler:
         target = paths.parse(path)
         if target is None:
             return self._other(request, path, user)
-        verb = _verb(request.method, target, query)
+        verb = verb_of(request.method, target, query)
         asked = Attributes(
             verb=verb,
             group=target.group,
@@ -99,16 +90,16 @@ class Handler:
         resource = cluster.registry.find(target.group, target.version, target.resource)
         if resource is None:
             raise PathNotFound
-        _check_verb(resource, target, verb)
+        check_verb(resource, target, verb)
         struck = cluster.faults.strike(verb, target)
         if struck:
-            await _before(struck)
+            await happen_before(struck)
         if verb == "watch":
             return await self._watch(request, resource, target, query)
         body = await request.read() if request.can_read_body else b""
         answer = await self._dispatch(request, resource, target, verb, query, body, user)
         if any(fault.effect is Effect.CUT_AFTER for fault in struck):
-            raise _Cut
+            raise Cut
         return answer
 
     def _user(self, request: web.BaseRequest) -> auth.User:
@@ -192,7 +183,7 @@ class Handler:
             view = View.of(resource, request.headers.get("Accept", ""), query, cluster.objects)
             page = await lists.page(cluster.store, resource, namespace, query, lag_s=lag_s)
             return _raw(view.page(page))
-        options = _options(request, query)
+        options = write_options(request.headers.get("User-Agent", ""), query)
         if verb == "patch":
             kind = request.headers.get("Content-Type", "").partition(";")[0].strip()
             if target.subresource == "scale":
@@ -201,7 +192,7 @@ class Handler:
             return _outcome(
                 objects.patch(resource, namespace, target.name, target.subresource, kind, body, options)
             )
-        sent = _read_body(
+        sent = read_body(
             resource, request.headers.get("Content-Type", ""), body, optional=verb.startswith("delete")
         )
         if verb == "delete":
@@ -264,113 +255,13 @@ class Handler:
             async for chunk in watch.lines():
                 await response.write(chunk)
             if tap.cut:
-                raise _Cut
+                raise Cut
             await response.write_eof()
         except ConnectionResetError:
             return web.Response(status=500)  # the client left
         finally:
             cluster.faults.close_tap(tap)
         return response
-
-
-async def _before(struck: tuple[Fault, ...]) -> None:
-    """Let the faults happen that come before the request takes effect."""
-    for fault in struck:
-        match fault.effect:
-            case Effect.DELAY:
-                await asyncio.sleep(fault.delay_s)
-            case Effect.HANG:
-                await asyncio.Event().wait()
-            case Effect.CUT_BEFORE:
-                raise _Cut
-            case Effect.EXPIRE:
-                raise expired("The resourceVersion for the provided watch is too old.")
-            case Effect.REFUSE if fault.status == 429:
-                raise too_many_requests(fault.retry_after_s)
-            case Effect.REFUSE:
-                reason = {500: "InternalError", 503: "ServiceUnavailable", 504: "Timeout"}.get(
-                    fault.status, "Unknown"
-                )
-                after = fault.retry_after_s if fault.status == 503 else None
-                text = "Internal error occurred: a fault was asked for"
-                raise ApiError(fault.status, reason, text, {}, retry_after_s=after)
-            case Effect.CUT_AFTER:
-                pass
-
-
-def _verb(method: str, target: Target, query: Query) -> str:
-    if method == "GET":
-        if flag(query, "watch"):
-            return "watch"
-        return "get" if target.name else "list"
-    if method == "DELETE":
-        return "delete" if target.name else "deletecollection"
-    verb = _VERBS.get(method)
-    if verb is None:
-        raise method_not_allowed()
-    return verb
-
-
-def _check_verb(resource: Resource, target: Target, verb: str) -> None:
-    if target.subresource:
-        sub = resource.subresource(target.subresource)
-        if sub is None:
-            text = "the server could not find the requested resource"
-            raise ApiError(404, "NotFound", text, {})
-        if verb not in sub.verbs:
-            raise method_not_allowed()
-        return
-    if verb not in resource.verbs:
-        raise method_not_allowed()
-    if (verb == "create" and target.name) or (verb in ("update", "patch") and not target.name):
-        raise method_not_allowed()
-
-
-def _options(request: web.BaseRequest, query: Query) -> WriteOptions:
-    given = query.get("fieldManager", "")
-    manager = given or request.headers.get("User-Agent", "").partition("/")[0][:128] or "unknown"
-    dry_run = query.get("dryRun", "")
-    if dry_run not in ("", "All"):
-        raise bad_request(f'dryRun: Unsupported value: "{dry_run}": supported values: "All"')
-    return WriteOptions(
-        manager=manager,
-        manager_given=bool(given),
-        dry_run=dry_run == "All",
-        validation=query.get("fieldValidation") or "Warn",
-        force=flag(query, "force"),
-    )
-
-
-def _read_body(resource: Resource, content_type: str, body: bytes, *, optional: bool) -> Json:
-    if not body:
-        if optional:
-            return {}
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): EOF (<empty>)"
-        )
-    kind = content_type.partition(";")[0].strip() or _JSON
-    try:
-        if kind == _PROTOBUF:
-            value: Any = protobuf.decode(body)
-        elif kind in ("application/yaml", "text/yaml"):
-            value = wire.decode_yaml(body)
-        elif kind == _JSON:
-            value = wire.decode(body)
-        else:
-            raise unsupported_body()
-    except protobuf.UnknownMessage as exc:
-        raise unsupported_body() from exc
-    except wire.Unreadable as exc:
-        shown = body[:100].decode("utf-8", "replace")
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): couldn't get version/kind; "
-            f"json parse error: {exc} ({shown})"
-        ) from exc
-    if not isinstance(value, dict):
-        raise bad_request(
-            f"the object provided is unrecognized (must be of type {resource.kind}): not an object"
-        )
-    return value
 
 
 def _deleted_list(resource: Resource, deleted: list[Json], rv: int) -> Json:

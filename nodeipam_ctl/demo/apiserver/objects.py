@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from nodeipam_ctl.demo.apiserver import managedfields, metadata, patching, wire
-from nodeipam_ctl.demo.apiserver.builtin_shapes import shape_of
 from nodeipam_ctl.demo.apiserver.errors import (
     ApiError,
     Cause,
@@ -22,36 +21,18 @@ from nodeipam_ctl.demo.apiserver.errors import (
 )
 from nodeipam_ctl.demo.apiserver.faults import Faults
 from nodeipam_ctl.demo.apiserver.resources import Registry, Resource
-from nodeipam_ctl.demo.apiserver.shapes import Shape
 from nodeipam_ctl.demo.apiserver.store import Bucket, Store, Stored
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteOptions:
-    """What the query string of a write says.
-
-    Attributes:
-        manager: Field manager; the User-Agent's name when the client gave none.
-        manager_given: The client named it (server-side apply insists).
-        dry_run: Do everything but the write.
-        validation: What happens to unknown fields: Ignore, Warn, Strict.
-        force: Server-side apply takes fields from their owners.
-    """
-
-    manager: str
-    manager_given: bool = False
-    dry_run: bool = False
-    validation: str = "Warn"
-    force: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """The answer to a write."""
-
-    status: int
-    raw: bytes
-    warnings: tuple[str, ...] = ()
+from nodeipam_ctl.demo.apiserver.writes import (
+    Outcome,
+    WriteOptions,
+    check_kind,
+    confine,
+    desired_changed,
+    lists_of,
+    meta_of,
+    present,
+    set_entries,
+)
 
 
 @dataclass(slots=True)
@@ -100,7 +81,7 @@ class Objects:
         self._namespace_exists(resource, namespace)
         new = dict(sent)
         now = wire.timestamp(self.now())
-        new["metadata"] = metadata.for_create(resource, _meta_of(sent), namespace, now)
+        new["metadata"] = metadata.for_create(resource, meta_of(sent), namespace, now)
         if resource.has_status and not resource.rules.keeps_status_on_create:
             new.pop("status", None)
         warnings = self._decode(resource, new, options)
@@ -113,7 +94,7 @@ class Objects:
             subresource="",
             lists=lists_of(resource),
         )
-        _set_entries(new, entries)
+        set_entries(new, entries)
         return self._create(resource, new, options, warnings)
 
     def _create(
@@ -155,7 +136,7 @@ class Objects:
             ApiError: 400, 404, 409, 422.
         """
         check_kind(resource, sent)
-        meta = _meta_of(sent)
+        meta = meta_of(sent)
         if meta.get("name", name) != name:
             text = f"the name of the object ({meta['name']}) does not match the name on the URL ({name})"
             raise bad_request(text)
@@ -225,7 +206,7 @@ class Objects:
         options: WriteOptions,
         body: bytes | None = None,
     ) -> Outcome:
-        old_meta, sent_meta = old["metadata"], _meta_of(new)
+        old_meta, sent_meta = old["metadata"], meta_of(new)
         check_kind(resource, new)
         sent_rv = sent_meta.get("resourceVersion")
         if sent_rv and sent_rv != old_meta["resourceVersion"]:
@@ -234,7 +215,7 @@ class Objects:
         confine(resource, subresource, old, new)
         warnings = self._decode(resource, new, options, body)
         # Managers are computed only for a change: an empty one keeps every timestamp, and the resourceVersion.
-        if not _same(old, new):
+        if new != old:
             entries = managedfields.update(
                 old,
                 new,
@@ -244,7 +225,7 @@ class Objects:
                 subresource=subresource,
                 lists=lists_of(resource),
             )
-            _set_entries(new, entries)
+            set_entries(new, entries)
         return self._write(resource, bucket, stored, old, new, options, warnings)
 
     def _apply(
@@ -264,10 +245,10 @@ class Objects:
             raise bad_request("error decoding YAML: the patch is no object")
         check_kind(resource, sent)
         applied = dict(sent)
-        applied["metadata"] = metadata.tidy(_meta_of(sent)) | {"name": name}
+        applied["metadata"] = metadata.tidy(meta_of(sent)) | {"name": name}
         if resource.namespaced:
             applied["metadata"]["namespace"] = namespace
-        if _meta_of(sent).get("managedFields"):
+        if meta_of(sent).get("managedFields"):
             raise bad_request("metadata.managedFields must be nil")
         bucket = self.store.bucket(resource.bucket)
         stored = bucket.objects.get(f"{namespace}/{name}" if namespace else name)
@@ -290,12 +271,12 @@ class Objects:
         except managedfields.ApplyConflict as exc:
             raise apply_conflict(exc.message, exc.causes) from exc
         if stored is None or old is None:
-            meta = metadata.for_create(resource, _meta_of(new), namespace, wire.timestamp(self.now()))
+            meta = metadata.for_create(resource, meta_of(new), namespace, wire.timestamp(self.now()))
             new["metadata"] = meta
             if resource.has_status and not resource.rules.keeps_status_on_create:
                 new.pop("status", None)
             return self._create(resource, new, options, self._decode(resource, new, options))
-        new["metadata"] = metadata.for_update(old["metadata"], _meta_of(new))
+        new["metadata"] = metadata.for_update(old["metadata"], meta_of(new))
         confine(resource, subresource, old, new)
         warnings = self._decode(resource, new, options)
         return self._write(resource, bucket, stored, old, new, options, warnings)
@@ -315,7 +296,7 @@ class Objects:
         if new == old:
             raw = stored.raw if stored.raw.startswith(resource.head) else wire.encode_object(old)
             return Outcome(status=200, raw=raw, warnings=warnings)
-        if "generation" in meta and _desired_changed(resource, old, new):
+        if "generation" in meta and desired_changed(resource, old, new):
             meta["generation"] += 1
         causes: list[Any] = [*metadata.causes_of_update(old_meta, meta), *rules.validate(new, old)]
         if resource.custom:
@@ -406,93 +387,3 @@ class Objects:
             if spec.get(key):
                 at = datetime.fromisoformat(spec[key]).timestamp() + self.faults.lease_skew_s
                 spec[key] = datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def confine(resource: Resource, subresource: str, old: Json, new: Json) -> None:
-    """Let a write change only what its path may change: status apart from all the rest."""
-    if subresource == "status":
-        status = new.get("status")
-        meta = new["metadata"]
-        if resource.custom:
-            entries = meta.get("managedFields")
-            meta = dict(old["metadata"])
-            if entries is not None:
-                meta["managedFields"] = entries
-        new.clear()
-        new.update(old)
-        new["metadata"] = meta
-        if status is not None:
-            new["status"] = status
-        else:
-            new.pop("status", None)
-    elif resource.has_status and new.get("status") is not old.get("status"):
-        if "status" in old:
-            new["status"] = old["status"]
-        else:
-            new.pop("status", None)
-
-
-def check_kind(resource: Resource, obj: Json) -> None:
-    """Refuse a body of another kind or version.
-
-    Raises:
-        ApiError: 400.
-    """
-    kind, version = obj.get("kind"), obj.get("apiVersion")
-    if kind == resource.kind and version == resource.group_version:
-        return
-    if not kind or not version:
-        missing = "Kind" if not kind else "apiVersion"
-        raise bad_request(f"Object '{missing}' is missing in '{wire.encode(obj).decode()}'")
-    if resource.custom or version != resource.group_version:
-        raise bad_request(
-            f"the API version in the data ({version}) does not match the expected API version ({resource.group_version})"
-            if version != resource.group_version
-            else f"the kind in the data ({kind}) does not match the expected kind ({resource.kind})"
-        )
-    package = resource.group.partition(".")[0] or "core"
-    raise bad_request(
-        f'{kind} in version "{resource.version}" cannot be handled as a {resource.kind}: converting '
-        f"({resource.version}.{kind}) to ({package}.{resource.kind}): unknown conversion"
-    )
-
-
-def present(resource: Resource, obj: Json) -> None:
-    """Turn an object stored in another version into `resource`'s, in place."""
-    if resource.convert is not None:
-        resource.convert(obj)
-    else:
-        obj["apiVersion"] = resource.group_version
-
-
-def lists_of(resource: Resource) -> Shape:
-    """How the lists of this resource merge."""
-    return resource.custom.shape if resource.custom else shape_of(resource.kind)
-
-
-_NO_META: Final[Json] = {}
-
-
-def _meta_of(obj: Json) -> Json:
-    meta = obj.get("metadata", _NO_META)
-    if meta is None:
-        return {}
-    if not isinstance(meta, dict):
-        raise bad_request("json: cannot unmarshal into Go struct field ObjectMeta.metadata")
-    return meta
-
-
-def _set_entries(obj: Json, entries: list[Json]) -> None:
-    if entries:
-        obj["metadata"]["managedFields"] = entries
-    else:
-        obj["metadata"].pop("managedFields", None)
-
-
-def _same(old: Json, new: Json) -> bool:
-    return old == new
-
-
-def _desired_changed(resource: Resource, old: Json, new: Json) -> bool:
-    ignored = {"metadata", "status"} if resource.has_status else {"metadata"}
-    return any(old.get(key) != new.get(key) for key in old.keys() | new.keys() if key not in ignored)

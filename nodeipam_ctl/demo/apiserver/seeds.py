@@ -6,7 +6,8 @@ from typing import Final
 
 from nodeipam_ctl.demo.apiserver import rbac, wire
 from nodeipam_ctl.demo.apiserver.errors import Json
-from nodeipam_ctl.demo.apiserver.objects import Objects, WriteOptions
+from nodeipam_ctl.demo.apiserver.objects import Objects
+from nodeipam_ctl.demo.apiserver.writes import WriteOptions
 
 NAMESPACES: Final = ("default", "kube-node-lease", "kube-public", "kube-system")
 _SERVER: Final = WriteOptions(manager="kube-apiserver", manager_given=True)

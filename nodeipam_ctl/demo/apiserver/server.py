@@ -22,12 +22,13 @@ from nodeipam_ctl.demo.apiserver.deletion import Deletions
 from nodeipam_ctl.demo.apiserver.errors import ApiError, Json
 from nodeipam_ctl.demo.apiserver.faults import Faults
 from nodeipam_ctl.demo.apiserver.handler import Handler
-from nodeipam_ctl.demo.apiserver.objects import Objects, WriteOptions
+from nodeipam_ctl.demo.apiserver.objects import Objects
 from nodeipam_ctl.demo.apiserver.patching import APPLY
 from nodeipam_ctl.demo.apiserver.rbac import Authorizer
 from nodeipam_ctl.demo.apiserver.resources import Registry, Resource
 from nodeipam_ctl.demo.apiserver.store import Store
 from nodeipam_ctl.demo.apiserver.tls import Authority, make_authority
+from nodeipam_ctl.demo.apiserver.writes import WriteOptions
 from nodeipam_ctl.errors import Permanent, UsageError
 
 _INSTALLER = WriteOptions(manager="nodeipam-demo", manager_given=True, force=True)

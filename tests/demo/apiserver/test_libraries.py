@@ -28,7 +28,7 @@ async def server() -> AsyncIterator[ApiServer]:
 
 
 @pytest.fixture
-async def core(server: ApiServer, tmp_path: Path) -> AsyncIterator[client.CoreV1Api]:
+async def core(server: ApiServer, tmp_path: Path) -> AsyncIterator[Any]:
     path = tmp_path / "kubeconfig"
     server.write_kubeconfig(path)
     settings = client.Configuration()
@@ -37,7 +37,7 @@ async def core(server: ApiServer, tmp_path: Path) -> AsyncIterator[client.CoreV1
         yield client.CoreV1Api(api)
 
 
-async def test_kubernetes_asyncio_creates_lists_patches_and_deletes(core: client.CoreV1Api) -> None:
+async def test_kubernetes_asyncio_creates_lists_patches_and_deletes(core: Any) -> None:
     await core.create_node(node("n1", zone="a"))
     await core.patch_node("n1", {"spec": {"podCIDR": "10.1.0.0/24"}}, _content_type=MERGE)
     (found,) = (await core.list_node(label_selector="zone=a")).items
@@ -48,7 +48,7 @@ async def test_kubernetes_asyncio_creates_lists_patches_and_deletes(core: client
     assert refused.value.status == 404
 
 
-async def test_kubernetes_asyncio_watch_follows_an_object_through_its_life(core: client.CoreV1Api) -> None:
+async def test_kubernetes_asyncio_watch_follows_an_object_through_its_life(core: Any) -> None:
     version = (await core.list_node()).metadata.resource_version
     seen = []
     async with watch.Watch() as watching, asyncio.timeout(30):
@@ -100,7 +100,7 @@ async def test_a_kopf_operator_handles_creation_change_and_deletion(
     await config.load_kube_config(config_file=str(path), client_configuration=settings)
     try:
         async with client.ApiClient(settings) as api, asyncio.timeout(60):
-            ranges = client.CustomObjectsApi(api)
+            ranges: Any = client.CustomObjectsApi(api)
             where = ("example.com", "v1", "ranges")
             body = {
                 "apiVersion": "example.com/v1",
