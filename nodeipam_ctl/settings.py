@@ -67,11 +67,16 @@ class AgentSettings:
         feed: "nodes" reads Node objects, "slices" the controller's ledger.
         metrics_address: as in the controller.
         audit_period_s: how often the whole host state is compared again, without any event; jittered by 20 %.
+        mass_removal_delay_s: after how long a second complete list is asked for when a mass removal is held.
         route_metric: metric of our routes; never 0, which IPv6 would turn into 1024.
         service_cidrs: ranges that no peer may claim.
         cni_flavour: which built-in conflist, "ptp" or "bridge"; `cni_template` replaces both.
         cni_data_dir: host-local's dataDir; None is the plugin's own default, which is one for the whole machine.
         proc_sys_dir: where the kernel's settings can be written; a container's own /proc/sys is read-only unless privileged.
+        vxlan_vni: VXLAN network identifier; flannel's default is 1.
+        vxlan_port: UDP port; None is the backend's own default (8472 for vxlan, 4790 for vxlan-gpe).
+        direct_routing: an overlay reaches peers on our own subnets without encapsulation.
+        also_accept: backends whose devices are kept up to receive, while a cluster changes its backend node by node.
         network_unavailable: keep the Node's NetworkUnavailable condition true to reality; off when a cloud does it.
     """
 
@@ -86,9 +91,14 @@ class AgentSettings:
     proc_sys_dir: Path = Path("/proc/sys")
     metrics_address: str | None = "127.0.0.1:9412"
     audit_period_s: float = 45.0
+    mass_removal_delay_s: float = 20.0
     route_metric: int = 100
     route_table: int = 254
     service_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    vxlan_vni: int = 1
+    vxlan_port: int | None = None
+    direct_routing: bool = False
+    also_accept: tuple[str, ...] = ()
     network_unavailable: bool = True
     log_format: str = "auto"
     log_level: str = "info"

@@ -32,7 +32,6 @@ log = structlog.get_logger(__name__)
 
 _DEBOUNCE_S = 0.02
 _RETRY_S = 1.0
-_SECOND_LIST_S = 20.0
 
 
 async def run(settings: AgentSettings) -> None:
@@ -139,7 +138,7 @@ class Agent:
         if turn.retry:
             self._retry_at_s = _loop_time_s() + _RETRY_S
         if turn.held and self._relist_at_s is None:
-            self._relist_at_s = _loop_time_s() + _SECOND_LIST_S
+            self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
         await self._tell_condition(turn)
         return turn
 

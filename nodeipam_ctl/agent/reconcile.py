@@ -15,7 +15,7 @@ from nodeipam_ctl.linux.netlink import KernelError
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Network
-from nodeipam_ctl.routing.backends import Backend
+from nodeipam_ctl.routing.backends import Backend, devices_of_all
 from nodeipam_ctl.routing.contest import contested
 from nodeipam_ctl.routing.desired import Desired, Memo, conflist_path, desired
 from nodeipam_ctl.routing.guard import guarded
@@ -90,7 +90,7 @@ class Reconciler:
         self.dirty = Dirty()
         self.facts = HostFacts()
         self.wanted: frozenset[Network] = frozenset()
-        self.devices = backend.devices(settings)
+        self.devices = devices_of_all(settings)
         self._settings = settings
         self._host = host
         self._backend = backend
@@ -158,8 +158,8 @@ class Reconciler:
         answer = desired(view, self._backend, template=self._template, memo=self._memo)
         self._read(answer)
         state, conflicts = contested(answer.state, self._foreign)
-        if answer.keep_files:
-            state = HostState({**state.objects, **self._observed[Kind.FILE]})
+        if answer.keep:
+            state = HostState({**self._all_observed(), **state.objects})
         return answer, state, (*answer.findings, *conflicts)
 
     def observed(self) -> HostState:

@@ -35,6 +35,19 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 @flag("--node-name", required=True, help="The Node that this host is.")
 @flags.kubeconfig
 @flag("--backend", type=click.Choice(NAMES), default="host-gw", help="How packets reach other nodes.")
+@flag(
+    "--also-accept",
+    type=click.Choice(NAMES),
+    multiple=True,
+    help="Keep another backend's device up to receive, while nodes change their backend one by one.",
+)
+@flag("--direct-routing", is_flag=True, help="Overlays reach peers on our own subnets without encapsulation.")
+@flag("--vxlan-vni", type=click.IntRange(0, 2**24 - 1), default=1, help="VXLAN network identifier.")
+@flag(
+    "--vxlan-port",
+    type=click.IntRange(1, 65535),
+    help="UDP port; 8472 for vxlan, 4790 for vxlan-gpe by default.",
+)
 @flag("--feed", type=click.Choice(["nodes"]), default="nodes", help="Where other nodes are learned from.")
 @flag(
     "--cni-conf-dir",
@@ -75,6 +88,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     default=45.0,
     help="Seconds between full comparisons with the kernel, besides its events.",
 )
+@flag(
+    "--mass-removal-delay",
+    type=click.FloatRange(min=0.0),
+    default=20.0,
+    help="Seconds until a second complete list is asked for, which a mass removal waits for.",
+)
 @flag("--route-metric", type=click.IntRange(1, 2**31), default=100, help="Metric of our routes.")
 @flag(
     "--route-table", type=click.IntRange(1, 2**32 - 1), default=254, help="Table of our routes; 254 is main."
@@ -92,6 +111,10 @@ def command(
     node_name: str,
     kubeconfig: Path | None,
     backend: str,
+    also_accept: tuple[str, ...],
+    direct_routing: bool,
+    vxlan_vni: int,
+    vxlan_port: int | None,
     feed: str,
     cni_conf_dir: Path,
     cni_flavour: str,
@@ -100,6 +123,7 @@ def command(
     proc_sys_dir: Path,
     metrics_address: str,
     audit_period: float,
+    mass_removal_delay: float,
     route_metric: int,
     route_table: int,
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
@@ -116,6 +140,10 @@ def command(
         node_name=node_name,
         kubeconfig=kubeconfig,
         backend=backend,
+        also_accept=also_accept,
+        direct_routing=direct_routing,
+        vxlan_vni=vxlan_vni,
+        vxlan_port=vxlan_port,
         feed=feed,
         cni_conf_dir=cni_conf_dir,
         cni_flavour=cni_flavour,
@@ -124,6 +152,7 @@ def command(
         proc_sys_dir=proc_sys_dir,
         metrics_address=metrics_address or None,
         audit_period_s=audit_period,
+        mass_removal_delay_s=mass_removal_delay,
         route_metric=route_metric,
         route_table=route_table,
         service_cidrs=service_cidr,

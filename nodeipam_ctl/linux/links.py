@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 from dataclasses import dataclass
 
@@ -17,12 +16,10 @@ _U32 = struct.Struct("=I")
 _U16 = struct.Struct("=H")
 _BE16 = struct.Struct("!H")
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC = 1, 3, 4, 18, 26
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO = 1, 3, 4, 18
 _INFO_KIND, _INFO_DATA = 1, 2
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT = 1, 3, 4, 7, 15
 _VXLAN_LOCAL6, _VXLAN_EXTERNAL, _VXLAN_GPE = 17, 25, 27
-_INET6_ADDR_GEN_MODE = 8
-_ADDR_GEN_NONE = 1
 _IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
 _ARPHRD_NONE = 0xFFFE
 
@@ -81,10 +78,6 @@ def create(link: Link) -> Request:
         + attribute(_IFLA_IFNAME, link.name.encode() + b"\0")
         + attribute(_IFLA_MTU, _U32.pack(link.mtu_bytes))
         + (attribute(_IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", ""))) if link.mac else b"")
-        # A link-local address of its own would only make the device speak (router solicitations, DAD).
-        + nested(
-            _IFLA_AF_SPEC, nested(socket.AF_INET6, attribute(_INET6_ADDR_GEN_MODE, bytes([_ADDR_GEN_NONE])))
-        )
         + nested(_IFLA_LINKINFO, attribute(_INFO_KIND, link.kind.encode()), nested(_INFO_DATA, data))
     )
     return Request(RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, body)

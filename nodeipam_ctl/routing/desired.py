@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
-from nodeipam_ctl.routing import cni
+from nodeipam_ctl.routing import backends, cni
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.peers import broken_records, claims, refusal
 from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, HostObject, HostState, Route, RouteType, Sysctl
@@ -24,14 +24,14 @@ class Desired:
     Attributes:
         findings: what has no object here, and why; each is one line for the operator.
         waiting: why this node cannot serve pods now, one line; empty when it can.
-        keep_files: the files on the host stay as they are, although none is desired: the obstacle is expected to pass.
+        keep: nothing is removed from the host now: what stands in the way is expected to pass.
         routed: how many podCIDRs of peers have a route here.
     """
 
     state: HostState
     findings: tuple[Finding, ...] = ()
     waiting: str = ""
-    keep_files: bool = False
+    keep: bool = False
     routed: int = 0
     pod_mtu_bytes: int | None = None
 
@@ -58,6 +58,8 @@ def desired(
     objects: list[HostObject] = list(_settings(view, holders))
     own = backend.own(vantage)
     objects += own.objects
+    for name in view.settings.also_accept:
+        objects += backends.load(name).own(vantage).objects
     routed = 0
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
     for toward in _toward_all(holders, vantage, backend, memo):
@@ -73,7 +75,7 @@ def desired(
         state=HostState.of(objects),
         findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
         waiting=waiting,
-        keep_files=waiting.startswith(("WaitingForNode", "WaitingForUnderlay")),
+        keep=waiting.startswith(("WaitingForNode", "WaitingForUnderlay")),
         routed=routed,
         pod_mtu_bytes=pod_mtu,
     )

@@ -24,8 +24,8 @@ SINK_METRIC = 4278198272
 class Kind(StrEnum):
     """The kinds of host objects, in the order in which they are added."""
 
-    SYSCTL = "sysctl"
     LINK = "link"
+    SYSCTL = "sysctl"
     ADDRESS = "address"
     NEIGHBOUR = "neighbour"
     FDB = "fdb"

@@ -104,7 +104,7 @@ class Cluster:
 
     def __init__(self, directory: Path, segment: Segment) -> None:
         self.segment = segment
-        self.api = ApiServer(host=API_ADDRESS, allow_nonloopback=True)
+        self.api = ApiServer(host=API_ADDRESS, allow_nonloopback=True, bookmark_every_s=1.0)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, name="api-server")
         self._directory = directory

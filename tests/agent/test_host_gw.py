@@ -187,9 +187,28 @@ def test_an_empty_list_removes_nothing(cluster: Cluster) -> None:
     wanted = sorted(TO_N2 + TO_N3 + SINKS)
     until(lambda: host.routes() == wanted, "the host is as wanted")
     cluster.replace_history_by_an_empty_list()
-    until(lambda: agent.lines("mass_removal_held"), "the removal is held", timeout_s=20)
-    assert agent.metric("nodeipam_held_removals") > 0
-    assert host.routes() == sorted(TO_N2 + TO_N3 + SINKS)
+    until(lambda: agent.lines("node_not_ready"), "it says that it is not known", timeout_s=20)
+    assert "WaitingForNode" in agent.lines("node_not_ready")[0]["reason"]
+    assert host.routes() == wanted
+    assert agent.conflist.exists()
+
+
+def test_a_mass_removal_waits_for_a_second_complete_list(cluster: Cluster) -> None:
+    cluster.add("n1", **N1)
+    many = [f"m{number}" for number in range(40)]
+    for number, name in enumerate(many):
+        cluster.add(name, pod_cidrs=(f"10.244.{100 + number}.0/24",), addresses=("192.0.2.12",))
+    host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
+    agent = cluster.start_agent(host, "n1")
+    until(lambda: len(host.routes()) == 42, "every peer has its route")
+    agent.stop()
+    for name in many[:30]:
+        cluster.remove(name)
+    agent = cluster.start_agent(host, "n1", "--mass-removal-delay", "1")
+    until(lambda: agent.lines("mass_removal_held"), "the removal is held")
+    assert agent.metric("nodeipam_held_removals") == 30
+    assert len(host.routes()) == 42
+    until(lambda: len(host.routes()) == 12, "the second list settles it", timeout_s=40)
 
 
 def test_a_peer_off_the_segment_is_reported_and_stops_nobody(cluster: Cluster) -> None:

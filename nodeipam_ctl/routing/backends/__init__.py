@@ -7,17 +7,18 @@ do not belong here, and backends never import each other.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.prefixes import Address, Family, Network, family_of
-from nodeipam_ctl.routing.state import HostObject
+from nodeipam_ctl.routing.state import HostObject, Route, Sysctl
 from nodeipam_ctl.routing.view import NodeView, OnLink, Peer, UnderlayLink
 from nodeipam_ctl.settings import AgentSettings
 
-NAMES = ("host-gw",)
+NAMES = ("host-gw", "vxlan", "vxlan-gpe", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +27,31 @@ class Vantage:
 
     view: NodeView
     on_link: OnLink
+    local: Mapping[Family, tuple[UnderlayLink, Address] | None]
 
     @classmethod
     def of(cls, view: NodeView) -> Vantage:
         """The vantage of a view."""
-        return cls(view, OnLink(view))
+        return cls(view, OnLink(view), {family: view.underlay(family) for family in Family})
 
     @property
     def settings(self) -> AgentSettings:
         """The agent's settings."""
         return self.view.settings
+
+    def underlay(self, cidr: Network, peer: Peer) -> tuple[Family, Address] | None:
+        """Underlay family and the peer's address for a tunnel that carries a podCIDR.
+
+        The podCIDR's own family when both nodes have it, else the other: any tunnel of ours carries both.
+        """
+        own = family_of(cidr)
+        for family in (own, Family.IPV6 if own is Family.IPV4 else Family.IPV4):
+            if self.local[family] is None:
+                continue
+            for address in peer.tunnel_addresses or peer.addresses:
+                if family_of(address) is family:
+                    return family, address
+        return None
 
     def direct(self, peer: Peer, family: Family) -> tuple[UnderlayLink, Address] | None:
         """Device and next hop for pods of one family when the peer is on a subnet of ours.
@@ -90,6 +106,23 @@ def load(name: str) -> Backend:
     return backend
 
 
+def devices_of_all(settings: AgentSettings) -> frozenset[str]:
+    """Names of the devices that are ours under any backend: what a former backend left is ours to remove."""
+    return frozenset().union(*(load(name).devices(settings) for name in NAMES))
+
+
+def direct_route(peer: Peer, cidr: Network, vantage: Vantage) -> Route | None:
+    """A plain route to a peer on a subnet of ours; None when it is not on one."""
+    found = vantage.direct(peer, family_of(cidr))
+    if found is None:
+        return None
+    link, address = found
+    settings = vantage.settings
+    return Route(
+        dst=cidr, via=address, dev=link.name, metric=settings.route_metric, table=settings.route_table
+    )
+
+
 def unroutable(peer: Peer, cidr: Network, why: str, remedy: str) -> Toward:
     """The finding for a peer that this backend cannot reach."""
     return Toward(
@@ -102,3 +135,22 @@ def unroutable(peer: Peer, cidr: Network, why: str, remedy: str) -> Toward:
             ),
         )
     )
+
+
+def no_common_underlay(peer: Peer, cidr: Network) -> Toward:
+    """The finding for a peer that has no address of a family that we have."""
+    shown = ", ".join(map(str, peer.addresses)) or "none"
+    return unroutable(
+        peer,
+        cidr,
+        f"no underlay family in common (its InternalIPs: {shown})",
+        "give both nodes an InternalIP of the same family",
+    )
+
+
+def quiet_device(name: str, vantage: Vantage) -> Iterator[Sysctl]:
+    """A tunnel hears no router, and takes packets whose answer would leave another way (direct here, tunnelled there)."""
+    links = vantage.view.facts.links
+    if any(address.version == 6 for link in links for address in link.addresses):
+        yield Sysctl(name=f"net/ipv6/conf/{name}/accept_ra", value="0")
+    yield Sysctl(name=f"net/ipv4/conf/{name}/rp_filter", value="2")

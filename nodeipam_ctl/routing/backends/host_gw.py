@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from nodeipam_ctl.prefixes import Family, Network, family_of
-from nodeipam_ctl.routing.backends import Backend, Toward, Vantage, unroutable
-from nodeipam_ctl.routing.state import Route
+from nodeipam_ctl.prefixes import Network
+from nodeipam_ctl.routing.backends import Backend, Toward, Vantage, direct_route, unroutable
 from nodeipam_ctl.routing.view import Peer
 from nodeipam_ctl.settings import AgentSettings
 
@@ -25,8 +24,8 @@ class HostGateway:
             return unroutable(
                 peer, cidr, "it has no InternalIP", "let its kubelet or cloud controller publish one"
             )
-        found = vantage.direct(peer, family_of(cidr))
-        if found is None:
+        route = direct_route(peer, cidr, vantage)
+        if route is None:
             shown = ", ".join(map(str, peer.addresses))
             return unroutable(
                 peer,
@@ -34,17 +33,11 @@ class HostGateway:
                 f"next hop not on link ({shown})",
                 "use --backend vxlan, or put the nodes on one segment",
             )
-        link, address = found
-        settings = vantage.settings
-        route = Route(
-            dst=cidr, via=address, dev=link.name, metric=settings.route_metric, table=settings.route_table
-        )
         return Toward(objects=(route,))
 
     def pod_mtu_bytes(self, vantage: Vantage) -> int | None:
         """The underlay's MTU; the smallest, when two families use two devices."""
-        found = [vantage.view.underlay(family) for family in Family]
-        return min((pair[0].mtu_bytes for pair in found if pair), default=None)
+        return min((pair[0].mtu_bytes for pair in vantage.local.values() if pair), default=None)
 
     def devices(self, settings: AgentSettings) -> frozenset[str]:  # noqa: ARG002
         """None."""
