@@ -52,7 +52,7 @@ class Node:
     """The slim record of a Node: what allocation and routing need, under 1 kB.
 
     Attributes:
-        resource_version: left out of comparisons: a heartbeat changes nothing else.
+        resource_version: of the last change that matters here; a heartbeat changes nothing else, so it is left out of comparisons.
         pod_cidrs: `spec.podCIDRs` in the object's order; entries that are not a CIDR are left out and named in `problems`.
         internal_ips: `status.addresses` of type InternalIP, in the object's order.
         annotations: only those that somebody of ours reads (`nodeipam.dev/`, `flannel.alpha.coreos.com/`).

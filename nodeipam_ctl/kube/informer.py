@@ -64,6 +64,8 @@ class Resource(Generic[T]):
         decode: the record of one object; None for one that cannot even be named.
         key: the record's identity; the uid where a re-created object of the same name is another object.
         same: whether two records differ in nothing that matters: then no delta is delivered.
+        glance: key, resourceVersion and a fingerprint of all that the record is made of, much cheaper than `decode`: what has
+            the fingerprint it had before is dropped. Worth it for what changes often in ways that do not matter: Nodes.
         optional: the resource type may be missing from the server (404): then it is an empty collection.
     """
 
@@ -72,6 +74,7 @@ class Resource(Generic[T]):
     decode: Callable[[Raw], T | None]
     key: Callable[[T], str]
     same: Callable[[T, T], bool] = lambda old, new: old == new
+    glance: Callable[[Raw], tuple[str, str, int] | None] | None = None
     label_selector: str | None = None
     field_selector: str | None = None
     optional: bool = False
@@ -137,6 +140,7 @@ class Informer(Generic[T]):
         self._list_wanted = True
         self._watching_since_s: float | None = None
         self._window: asyncio.Timeout | None = None
+        self._fingerprints: dict[str, int] = {}
         self._absences = 0
         self._unnamed = 0
 
@@ -204,6 +208,7 @@ class Informer(Generic[T]):
             self._handler(Removed(old=self.store.pop(key)))
         for key, record in fresh.items():
             self._put(key, record)
+        self._fingerprints.clear()
         self._version = version
         self._list_wanted = False
         self.lists += 1
@@ -253,17 +258,13 @@ class Informer(Generic[T]):
         kind, raw = decode_event(line)
         match kind:
             case "ADDED" | "MODIFIED":
-                record = self._decode(raw)
-                if record is not None:
-                    self._put(self.resource.key(record), record)
-                    version = getattr(record, "resource_version", "")
-                    self._advance(version or _version_of(raw))
-                else:
-                    self._advance(_version_of(raw))
+                self._advance(self._present(raw))
             case "DELETED":
                 record = self._decode(raw)
                 if record is not None:
-                    old = self.store.pop(self.resource.key(record), None)
+                    key = self.resource.key(record)
+                    self._fingerprints.pop(key, None)
+                    old = self.store.pop(key, None)
                     if old is not None:
                         self._handler(Removed(old=old))
                 self._advance(_version_of(raw))
@@ -274,6 +275,20 @@ class Informer(Generic[T]):
                 raise error_of(f"WATCH {self.resource.path}", code or 500, bytes(raw))
             case _:
                 raise Transient(f"WATCH {self.resource.path}: unknown event type {kind!r}")
+
+    def _present(self, raw: Raw) -> str:
+        """An object that exists, as the server has it now; its resourceVersion."""
+        glance = self.resource.glance(raw) if self.resource.glance is not None else None
+        if glance is not None and self._fingerprints.get(glance[0]) == glance[2]:
+            return glance[1]
+        record = self._decode(raw)
+        if record is None:
+            return _version_of(raw)
+        key = self.resource.key(record)
+        self._put(key, record)
+        if glance is not None:
+            self._fingerprints[key] = glance[2]
+        return glance[1] if glance is not None else _version_of(raw)
 
     def _put(self, key: str, record: T) -> None:
         old = self.store.get(key)

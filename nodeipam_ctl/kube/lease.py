@@ -117,7 +117,11 @@ class Elector:
             # No answer can help after the deadline, so none is waited for.
             async with asyncio.timeout(max(0.001, self.leads_for_s())):
                 await self._write(self._seen, sent_s)
-        except (Conflict, NotFound, Invalid) as exc:  # a Lease that was deleted is 400 "resourceVersion should not be set"
+        except (
+            Conflict,
+            NotFound,
+            Invalid,
+        ) as exc:  # a Lease that was deleted is 400 "resourceVersion should not be set"
             return await self._settle(exc)
         except (NodeIPAMError, TimeoutError) as exc:
             self._say(f"cannot renew: {str(exc) or 'timed out'}")

@@ -10,7 +10,7 @@ from nodeipam_ctl.kube.wire.cluster_cidrs import (
     decode_x_cluster_cidr,
 )
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.kube.wire.nodes import NODES, decode_node
+from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
 from nodeipam_ctl.kube.wire.service_cidrs import SERVICE_CIDRS, decode_service_cidr
 from nodeipam_ctl.kube.wire.slices import POD_CIDR_SLICES, decode_slice
 from nodeipam_ctl.model import ClusterCIDR, LedgerPage, Node, ServiceCIDR
@@ -23,6 +23,7 @@ def nodes(*, name: str | None = None) -> Resource[Node]:
         path=NODES,
         decode=decode_node,
         key=lambda node: node.uid,
+        glance=glance_node,
         field_selector=f"metadata.name={name}" if name is not None else None,
     )
 

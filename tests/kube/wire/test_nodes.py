@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeipam_ctl.kube.wire.nodes import decode_node, network_unavailable_patch, pod_cidr_patch
+from nodeipam_ctl.kube.wire.nodes import decode_node, glance_node, network_unavailable_patch, pod_cidr_patch
 from nodeipam_ctl.model import Node
 
 GOOD: dict[str, Any] = {
@@ -65,6 +65,33 @@ def test_a_heartbeat_makes_an_equal_node() -> None:
     later = {**GOOD["metadata"], "resourceVersion": "8"}
     assert node(metadata=later) == node()
     assert node(metadata=later).resource_version == "8"
+
+
+def test_a_glance_tells_a_heartbeat_from_a_change() -> None:
+    def glance(**changes: Any) -> tuple[str, str, int]:
+        found = glance_node(json.dumps({**GOOD, **changes}).encode())
+        assert found is not None
+        return found
+
+    key, version, fingerprint = glance()
+    assert (key, version) == ("u1", "7")
+    heartbeat = {"lastHeartbeatTime": "x", "type": "Ready", "status": "True"}
+    conditions = [heartbeat, {"type": "NetworkUnavailable", "status": "False"}]
+    beat = glance(
+        metadata={**GOOD["metadata"], "resourceVersion": "8", "managedFields": []},
+        status={**GOOD["status"], "conditions": conditions, "images": []},
+    )
+    assert beat == ("u1", "8", fingerprint)
+    changes: tuple[dict[str, Any], ...] = (
+        {"metadata": {**GOOD["metadata"], "labels": {"zone": "b"}}},
+        {"metadata": {**GOOD["metadata"], "deletionTimestamp": "2026-11-20T17:00:00Z"}},
+        {"spec": {}},
+        {"status": {**GOOD["status"], "addresses": []}},
+        {"status": {**GOOD["status"], "conditions": []}},
+    )
+    for change in changes:
+        assert glance(**change)[2] != fingerprint
+    assert glance_node(b'{"metadata":{"name":"a","uid":5}}') is None
 
 
 def test_a_node_without_the_list_has_the_single_pod_cidr() -> None:
