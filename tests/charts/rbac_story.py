@@ -7,6 +7,7 @@ may serve any of them. Every decision is written down.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
@@ -77,6 +78,12 @@ class ImpatientLab(Lab):
 
 async def play(request: dict[str, Any]) -> int:
     """Tells the story under the roles in `request` and writes what was asked to its file."""
+    outcome = await _outcome(request)
+    await asyncio.to_thread(Path(request["outcome"]).write_text, json.dumps(outcome))
+    return 1 if outcome["failure"] else 0
+
+
+async def _outcome(request: dict[str, Any]) -> dict[str, Any]:
     machines.lay_entrance()
     await segment.lay()
     plane = await control.start_api_server(socket.socket(fileno=request["socket"]))
@@ -85,7 +92,7 @@ async def play(request: dict[str, Any]) -> int:
         server.apply(yaml.safe_load((ROOT / "tests" / "data" / name).read_text()))
     for manifest in request["manifests"]:
         server.apply(manifest)
-    recording = RecordingAuthorizer(server.store, True)  # noqa: FBT003 - its field is positional
+    recording = RecordingAuthorizer(server.store, True)
     server.cluster.authorizer = recording
     plugins = plugin_dir()
     assert plugins is not None
@@ -95,12 +102,10 @@ async def play(request: dict[str, Any]) -> int:
         await _tell(lab, report, request)
     except NodeIPAMError as exc:
         failure = "\n".join([str(exc), *(f"{daemon.name} said:\n{daemon.tail(5)}" for daemon in lab.daemons)])
-    outcome = {
+    return {
         "failure": failure,
         "asked": [[user, asdict(asked), allowed] for (user, asked), allowed in recording.asked.items()],
     }
-    Path(request["outcome"]).write_text(json.dumps(outcome))
-    return 1 if failure else 0
 
 
 async def _tell(lab: ImpatientLab, report: Report, request: dict[str, Any]) -> None:
@@ -152,6 +157,7 @@ async def _refusals(lab: ImpatientLab, see: _Sight) -> None:
 async def _renewal(lab: ImpatientLab, see: _Sight) -> None:
     """The leader stays the leader."""
     before = await see.renewed()
+
     async def again() -> bool:
         return await see.renewed() != before
 

@@ -75,9 +75,9 @@ def _do(
 ) -> str:
     """One step; the directory of the next."""
     match step:
-        case Workdir(path=path):
-            (root / path.lstrip("/")).mkdir(parents=True, exist_ok=True)
-            return path
+        case Workdir(path=following):
+            (root / following.lstrip("/")).mkdir(parents=True, exist_ok=True)
+            return following
         case Env(variables=variables):
             environment |= variables
         case Copy(sources=names, target=target, stage=None):

@@ -50,7 +50,14 @@ def _roles(permissions: list[Manifest]) -> Iterator[Manifest]:
 
 def _grants(permissions: list[Manifest]) -> set[Grant]:
     return {
-        Grant(_program(role["metadata"]["name"]), verb, group, resource, role["metadata"].get("namespace", ""), name)
+        Grant(
+            _program(role["metadata"]["name"]),
+            verb,
+            group,
+            resource,
+            role["metadata"].get("namespace", ""),
+            name,
+        )
         for role in _roles(permissions)
         for rule in role["rules"]
         for group in rule["apiGroups"]
@@ -85,7 +92,8 @@ def _tell(permissions: list[Manifest], folder: Path) -> Outcome:
         code = sandbox.run(command, request, inherit=[listening.fileno()])
     outcome = json.loads(file.read_text())
     assert code == (1 if outcome["failure"] else 0)
-    used, refused = set(), set()
+    used: set[Grant] = set()
+    refused: set[Grant] = set()
     named = {(g.program, g.verb, g.resource): g.name for g in _grants(_permissions()) if g.name}
     everywhere = {g[:4] for g in _grants(_permissions()) if not g.namespace}
     for user, asked, allowed in outcome["asked"]:
