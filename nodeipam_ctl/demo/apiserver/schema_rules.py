@@ -95,7 +95,9 @@ class Rules:
         inner = [
             rules for rules in (*self._fields.values(), self._items, self._additional) if rules is not None
         ]
-        self.about_change: bool = any(one.about_change for one in (*own, *inner))
+        self.about_change: bool = any(rule.about_change for rule in own) or any(
+            one.about_change for one in inner
+        )
 
     def check(self, value: Any, old: Any, path: str, out: list[Cause]) -> None:
         """Add to `out` the rules `value` breaks; what it broke before and did not change is accepted."""
