@@ -27,7 +27,7 @@ demo: .venv/.made ## Show the whole road on this machine; ARGS=--keep leaves it 
 test: .venv/.made ## Run the whole suite; nothing may be skipped
 	@scripts/debian-packages demo test
 	@$(if $(MARKS),echo "not root: tests marked 'kernel' are left out; sudo make test runs all")
-	$(BIN)/pytest -n $(JOBS) --dist worksteal $(MARKS) $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(MARKS) $(ARGS)
 
 lint: .venv/.made ## Check style, types and layers
 	$(BIN)/ruff check
