@@ -6,7 +6,7 @@ import base64
 import re
 from typing import Any, Final
 
-from nodeipam_ctl.demo.apiserver import eventkinds, nodes
+from nodeipam_ctl.demo.apiserver import causes, crd_rules, eventkinds, nodes
 from nodeipam_ctl.demo.apiserver.errors import Cause, Json, bad_request
 from nodeipam_ctl.demo.apiserver.resources import ALL_VERBS, Resource, Rules, Subresource
 
@@ -32,16 +32,15 @@ def _check_lease(lease: Json) -> None:
 
 def _validate_lease(new: Json, _old: Json | None) -> list[Cause]:
     spec = new.get("spec") or {}
-    causes = []
-    duration = spec.get("leaseDurationSeconds")
+    duration, transitions = spec.get("leaseDurationSeconds"), spec.get("leaseTransitions")
+    found = []
     if duration is not None and duration <= 0:
-        text = f"Invalid value: {duration}: must be greater than 0"
-        causes.append(Cause(reason="FieldValueInvalid", message=text, field="spec.leaseDurationSeconds"))
-    transitions = spec.get("leaseTransitions")
+        found.append(causes.invalid("spec.leaseDurationSeconds", duration, "must be greater than 0"))
     if transitions is not None and transitions < 0:
-        text = f"Invalid value: {transitions}: must be greater than or equal to 0"
-        causes.append(Cause(reason="FieldValueInvalid", message=text, field="spec.leaseTransitions"))
-    return causes
+        found.append(
+            causes.invalid("spec.leaseTransitions", transitions, "must be greater than or equal to 0")
+        )
+    return found
 
 
 def _default_namespace(namespace: Json) -> None:
@@ -91,10 +90,8 @@ def _fill_pod(pod: Json) -> None:
 
 
 def _validate_pod(new: Json, old: Json | None) -> list[Cause]:
-    causes = []
-    if old is None and not new["spec"].get("containers"):
-        causes.append(Cause(reason="FieldValueRequired", message="Required value", field="spec.containers"))
-    return causes
+    missing = old is None and not new["spec"].get("containers")
+    return [causes.required("spec.containers")] if missing else []
 
 
 def _pod_fields(pod: Json) -> dict[str, str]:
@@ -136,51 +133,6 @@ def _fill_service_cidr(obj: Json) -> None:
     _fill_status_only(obj)
     for condition in obj["status"].get("conditions") or ():
         condition.setdefault("reason", "")
-
-
-def _fill_crd(crd: Json) -> None:
-    if crd.get("status") is None:
-        stored = [v["name"] for v in crd["spec"].get("versions", []) if v.get("storage")]
-        crd["status"] = {
-            "conditions": None,
-            "acceptedNames": {"plural": "", "kind": ""},
-            "storedVersions": stored,
-        }
-
-
-def _default_crd(crd: Json) -> None:
-    spec = crd.setdefault("spec", {})
-    spec.setdefault("conversion", {"strategy": "None"})
-    names = spec.setdefault("names", {})
-    kind = names.get("kind", "")
-    names.setdefault("singular", kind.lower())
-    names.setdefault("listKind", f"{kind}List")
-
-
-def _validate_crd(new: Json, _old: Json | None) -> list[Cause]:
-    spec = new["spec"]
-    expected = f"{spec['names'].get('plural', '')}.{spec.get('group', '')}"
-    causes = []
-    if new["metadata"].get("name") != expected:
-        text = f'Invalid value: "{new["metadata"].get("name")}": must be spec.names.plural+"."+spec.group'
-        causes.append(Cause(reason="FieldValueInvalid", message=text, field="metadata.name"))
-    if spec.get("scope") not in ("Cluster", "Namespaced"):
-        scope = spec.get("scope", "")
-        text = f'Unsupported value: "{scope}": supported values: "Cluster", "Namespaced"'
-        causes.append(Cause(reason="FieldValueNotSupported", message=text, field="spec.scope"))
-    storing = [v for v in spec.get("versions", []) if v.get("storage")]
-    if len(storing) != 1:
-        text = "Invalid value: must have exactly one version marked as storage version"
-        causes.append(Cause(reason="FieldValueInvalid", message=text, field="spec.versions"))
-    for index, version in enumerate(spec.get("versions", [])):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            field = f"spec.versions[{index}].schema.openAPIV3Schema"
-            causes.append(
-                Cause(
-                    reason="FieldValueRequired", message="Required value: schemas are required", field=field
-                )
-            )
-    return causes
 
 
 def _core(plural: str, kind: str, *, namespaced: bool = True, **more: Any) -> Resource:
@@ -369,7 +321,7 @@ BUILTIN: Final[tuple[Resource, ...]] = (
         short_names=("crd", "crds"),
         categories=("api-extensions",),
         subresources=(_status("CustomResourceDefinition"),),
-        rules=Rules(default=_default_crd, fill=_fill_crd, validate=_validate_crd, generation=True),
+        rules=crd_rules.RULES,
     ),
     _named(
         "coordination.k8s.io",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from nodeipam_ctl.demo.apiserver import wire
-from nodeipam_ctl.demo.apiserver.errors import CauseLike, Json
+from nodeipam_ctl.demo.apiserver.errors import Cause, Json
 from nodeipam_ctl.demo.apiserver.jsonpath import JsonPath
 from nodeipam_ctl.demo.apiserver.objects import Objects
 from nodeipam_ctl.demo.apiserver.resources import CUSTOM_VERBS, Registry, Resource, Rules, Subresource
@@ -46,9 +46,9 @@ class CustomKind:
         self.schema.default(obj)
         return unknown
 
-    def validate(self, new: Json, old: Json | None) -> list[CauseLike]:
+    def validate(self, new: Json, old: Json | None) -> list[Cause]:
         """Why the schema, its list types or its CEL rules refuse `new`."""
-        return list(self.schema.validate(new, old))
+        return self.schema.validate(new, old)
 
     def fields(self, obj: Json) -> dict[str, str] | None:
         """Values of the selectableFields."""

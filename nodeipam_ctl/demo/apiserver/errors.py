@@ -4,20 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 Json = dict[str, Any]
-
-
-class CauseLike(Protocol):
-    """One reason an object is invalid (metav1.StatusCause)."""
-
-    @property
-    def reason(self) -> str: ...  # noqa: D102
-    @property
-    def message(self) -> str: ...  # noqa: D102
-    @property
-    def field(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +88,7 @@ def apply_conflict(message: str, causes: list[dict[str, str]]) -> ApiError:
     return ApiError(409, "Conflict", message, {"causes": causes})
 
 
-def invalid(kind: str, group: str, name: str, causes: Sequence[CauseLike]) -> ApiError:
+def invalid(kind: str, group: str, name: str, causes: Sequence[Cause]) -> ApiError:
     """422: the object breaks a rule; each cause is listed, the same text is said once (field.ErrorList.ToAggregate)."""
     texts = list(dict.fromkeys(f"{c.field}: {c.message}" for c in causes))
     joined = texts[0] if len(texts) == 1 else "[" + ", ".join(texts) + "]"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from nodeipam_ctl.demo.apiserver import causes
 from nodeipam_ctl.demo.apiserver.errors import Cause, Json
 from nodeipam_ctl.demo.apiserver.resources import Rules
 
@@ -81,16 +82,15 @@ def _validate_core(new: Json, old: Json | None) -> list[Cause]:
 def _validate_events(new: Json, old: Json | None) -> list[Cause]:
     if old is not None:
         return []
-    causes = _namespace_causes("regarding.namespace", (new.get("regarding") or {}).get("namespace", ""), new)
+    found = _namespace_causes("regarding.namespace", (new.get("regarding") or {}).get("namespace", ""), new)
     for key in ("eventTime", "reportingController", "reportingInstance", "action", "reason", "type"):
         if not new.get(key):
-            causes.append(Cause(reason="FieldValueRequired", message="Required value", field=key))
+            found.append(causes.required(key))
             break
     note = new.get("note") or ""
     if len(note) > 1024:
-        text = f'Invalid value: "{note}": can have at most 1024 characters'
-        causes.append(Cause(reason="FieldValueInvalid", message=text, field="note"))
-    return causes
+        found.append(causes.invalid("note", note, "can have at most 1024 characters"))
+    return found
 
 
 def _namespace_causes(field: str, about: str, event: Json) -> list[Cause]:
@@ -98,8 +98,7 @@ def _namespace_causes(field: str, about: str, event: Json) -> list[Cause]:
     # An event about a cluster-scoped object lives in `default`; every other one beside its object.
     if about == namespace or (not about and namespace == "default"):
         return []
-    text = f'Invalid value: "{about}": does not match event.namespace'
-    return [Cause(reason="FieldValueInvalid", message=text, field=field)]
+    return [causes.invalid(field, about, "does not match event.namespace")]
 
 
 def _fields(event: Json) -> dict[str, str]:

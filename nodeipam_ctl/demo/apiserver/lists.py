@@ -8,9 +8,8 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nodeipam_ctl.demo.apiserver import selectors, wire
+from nodeipam_ctl.demo.apiserver import causes, selectors, wire
 from nodeipam_ctl.demo.apiserver.errors import (
-    Cause,
     bad_request,
     expired,
     invalid,
@@ -96,11 +95,8 @@ def version_of(text: str) -> int:
     if not text:
         return 0
     if not text.isdecimal():
-        cause = Cause(
-            reason="FieldValueInvalid",
-            message=f'Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax',
-            field="resourceVersion",
-        )
+        why = f'strconv.ParseUint: parsing "{text}": invalid syntax'
+        cause = causes.invalid("resourceVersion", text, why)
         raise invalid("ListOptions", "meta.k8s.io", "", [cause])
     return int(text)
 
@@ -185,18 +181,17 @@ def _limit(text: str) -> int:
 
 
 def _check_match(rv_text: str, match: str, token: str) -> None:
-    text = ""
+    field, text = "resourceVersionMatch", ""
     if match and not rv_text:
-        text = "Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+        text = "resourceVersionMatch is forbidden unless resourceVersion is provided"
     elif match and token:
-        text = "Forbidden: resourceVersionMatch is forbidden when continue is provided"
-    elif match not in ("", "Exact", "NotOlderThan"):
-        text = f'Unsupported value: "{match}": supported values: "Exact", "NotOlderThan", ""'
+        text = "resourceVersionMatch is forbidden when continue is provided"
     elif match == "Exact" and rv_text == "0":
-        text = 'Forbidden: resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
+        text = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
     if text:
-        reason = "FieldValueForbidden" if text.startswith("F") else "FieldValueNotSupported"
-        cause = Cause(reason=reason, message=text, field="resourceVersionMatch")
+        raise invalid("ListOptions", "meta.k8s.io", "", [causes.forbidden(field, text)])
+    if match not in ("", "Exact", "NotOlderThan"):
+        cause = causes.not_supported(field, match, ("Exact", "NotOlderThan", ""))
         raise invalid("ListOptions", "meta.k8s.io", "", [cause])
 
 

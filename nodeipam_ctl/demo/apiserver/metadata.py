@@ -8,6 +8,7 @@ import re
 import uuid
 from typing import Final
 
+from nodeipam_ctl.demo.apiserver import causes
 from nodeipam_ctl.demo.apiserver.errors import Cause, Json, bad_request
 from nodeipam_ctl.demo.apiserver.resources import Resource
 
@@ -115,23 +116,18 @@ def causes_of_create(resource: Resource, meta: Json) -> list[Cause]:
     """Why this metadata cannot be created."""
     name = meta.get("name") or ""
     if not name:
-        return [
-            Cause(
-                reason="FieldValueRequired",
-                message="Required value: name or generateName is required",
-                field="metadata.name",
-            )
-        ]
-    causes = [
-        _invalid("metadata.name", name, rule) for rule in _name_complaints(resource.rules.name_rule, name)
+        return [causes.required("metadata.name", "name or generateName is required")]
+    found = [
+        causes.invalid("metadata.name", name, rule)
+        for rule in _name_complaints(resource.rules.name_rule, name)
     ]
-    return causes + _label_causes(meta)
+    return found + _label_causes(meta)
 
 
 def causes_of_update(old: Json, meta: Json) -> list[Cause]:
     """Why this metadata cannot replace `old`; like kube-apiserver it finds immutable fields and finalizers twice."""
-    causes = [
-        _invalid(f"metadata.{key}", str(meta.get(key, "")), "field is immutable")
+    found = [
+        causes.invalid(f"metadata.{key}", str(meta.get(key, "")), "field is immutable")
         for key in ("name", "namespace", "uid")
         if meta.get(key) != old.get(key)
     ]
@@ -141,14 +137,13 @@ def causes_of_update(old: Json, meta: Json) -> list[Cause]:
         if added:
             names = ", ".join(json.dumps(name) for name in added)
             text = (
-                "Forbidden: no new finalizers can be added if the object is being deleted, "
-                f"found new finalizers []string{{{names}}}"
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string"
             )
-            causes.append(Cause(reason="FieldValueForbidden", message=text, field="metadata.finalizers"))
-    causes += causes
+            found.append(causes.forbidden("metadata.finalizers", f"{text}{{{names}}}"))
+    found += found
     if meta.get("labels") is not old.get("labels"):
-        causes += _label_causes(meta)
-    return causes
+        found += _label_causes(meta)
+    return found
 
 
 def _name_complaints(rule: str, name: str) -> list[str]:
@@ -166,18 +161,18 @@ def _name_complaints(rule: str, name: str) -> list[str]:
 
 
 def _label_causes(meta: Json) -> list[Cause]:
-    causes: list[Cause] = []
+    found: list[Cause] = []
     for key, value in (meta.get("labels") or {}).items():
         if not _QUALIFIED.match(key) or len(key.rpartition("/")[2]) > 63:
-            causes.append(_invalid("metadata.labels", key, _QUALIFIED_RULE))
+            found.append(causes.invalid("metadata.labels", key, _QUALIFIED_RULE))
         if not isinstance(value, str):
             raise bad_request(
                 f"json: cannot unmarshal {_go_type(value)} into Go struct field ObjectMeta.metadata.labels of type string"
             )
         if len(value) > 63:
-            causes.append(_invalid("metadata.labels", value, "must be no more than 63 bytes"))
+            found.append(causes.invalid("metadata.labels", value, "must be no more than 63 bytes"))
         if not _LABEL_VALUE.match(value):
-            causes.append(_invalid("metadata.labels", value, _LABEL_VALUE_RULE))
+            found.append(causes.invalid("metadata.labels", value, _LABEL_VALUE_RULE))
     for key, value in (meta.get("annotations") or {}).items():
         if not isinstance(value, str):
             raise bad_request(
@@ -185,9 +180,9 @@ def _label_causes(meta: Json) -> list[Cause]:
                 "ObjectMeta.metadata.annotations of type string"
             )
         if not _QUALIFIED.match(key):
-            causes.append(_invalid("metadata.annotations", key, _QUALIFIED_RULE))
+            found.append(causes.invalid("metadata.annotations", key, _QUALIFIED_RULE))
     wrong = [finalizer for finalizer in meta.get("finalizers") or () if not _QUALIFIED.match(finalizer)]
-    return causes + [_invalid("metadata.finalizers", finalizer, _QUALIFIED_RULE) for finalizer in wrong]
+    return found + [causes.invalid("metadata.finalizers", finalizer, _QUALIFIED_RULE) for finalizer in wrong]
 
 
 def _go_type(value: object) -> str:
@@ -196,9 +191,3 @@ def _go_type(value: object) -> str:
     if isinstance(value, int | float):
         return "number"
     return "array" if isinstance(value, list) else "object"
-
-
-def _invalid(field: str, value: str, why: str) -> Cause:
-    return Cause(
-        reason="FieldValueInvalid", message=f"Invalid value: {json.dumps(value)}: {why}", field=field
-    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import json
 from typing import Any, Final
 
+from nodeipam_ctl.demo.apiserver import causes
 from nodeipam_ctl.demo.apiserver.errors import Cause, Json
 from nodeipam_ctl.demo.apiserver.resources import Rules
 
@@ -25,6 +25,7 @@ _ZERO_INFO: Final = dict.fromkeys(
     "",
 )
 _CIDR_HINT: Final = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
+_EFFECTS: Final = ("NoExecute", "NoSchedule", "PreferNoSchedule")
 _NOT_READY: Final = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
 
 
@@ -77,67 +78,61 @@ def validate(new: Json, old: Json | None) -> list[Cause]:
     """ValidateNode and ValidateNodeUpdate: families, CIDR syntax, and what may never change."""
     spec: dict[str, Any] = new["spec"]
     old_spec: dict[str, Any] = old.get("spec", {}) if old else {}
-    causes: list[Cause] = []
+    found: list[Cause] = []
     cidrs: list[str] = spec.get("podCIDRs") or []
     if cidrs != old_spec.get("podCIDRs"):
-        causes += _cidr_causes(cidrs)
+        found += _cidr_causes(cidrs)
         if old_spec.get("podCIDRs"):
-            causes.append(_fixed("podCIDRs", "podCIDR"))
+            found.append(_fixed("podCIDRs", "podCIDR"))
     had = old_spec.get("providerID")
     if had and spec.get("providerID") != had:
-        causes.append(_fixed("providerID", "providerID"))
-    causes += _taint_causes(spec.get("taints") or [])
-    return causes
+        found.append(_fixed("providerID", "providerID"))
+    if spec.get("taints") is not old_spec.get("taints"):
+        found += _taint_causes(spec.get("taints") or [])
+    return found
 
 
 def _cidr_causes(cidrs: list[str]) -> list[Cause]:
-    causes: list[Cause] = []
+    found: list[Cause] = []
     families: list[int] = []
     for index, cidr in enumerate(cidrs):
         complaint = ""
         try:
-            families.append(ipaddress.ip_interface(cidr).version)
-            if "/" not in cidr:
+            # The standard library also reads a bare address and a dotted netmask; Go's ParseCIDR does not.
+            if not cidr.rpartition("/")[2].isdecimal() or "/" not in cidr:
                 raise ValueError
-            ipaddress.ip_network(cidr)
+            families.append(ipaddress.ip_network(cidr).version)
         except ValueError as exc:
             complaint = (
                 "must not have bits set beyond the prefix length" if "host bits" in str(exc) else _CIDR_HINT
             )
         if complaint:
-            text = f"Invalid value: {json.dumps(cidr)}: {complaint}"
-            causes.append(Cause(reason="FieldValueInvalid", message=text, field=f"spec.podCIDRs[{index}]"))
+            found.append(causes.invalid(f"spec.podCIDRs[{index}]", cidr, complaint))
     if len(families) != len(set(families)) or len(cidrs) > 2:
-        values = json.dumps(cidrs, separators=(",", ":"))
-        text = f"Invalid value: {values}: may specify no more than one CIDR for each IP family"
-        causes.append(Cause(reason="FieldValueInvalid", message=text, field="spec.podCIDRs"))
-    return causes
+        text = "may specify no more than one CIDR for each IP family"
+        found.append(causes.invalid("spec.podCIDRs", cidrs, text))
+    return found
 
 
 def _fixed(field: str, word: str) -> Cause:
-    text = f'Forbidden: node updates may not change {word} except from "" to valid'
-    return Cause(reason="FieldValueForbidden", message=text, field=f"spec.{field}")
+    return causes.forbidden(f"spec.{field}", f'node updates may not change {word} except from "" to valid')
 
 
 def _taint_causes(taints: list[Json]) -> list[Cause]:
-    causes: list[Cause] = []
+    found: list[Cause] = []
     seen: set[tuple[str, str]] = set()
     for index, taint in enumerate(taints):
         effect = taint.get("effect", "")
-        if effect not in ("NoSchedule", "PreferNoSchedule", "NoExecute"):
-            text = (
-                f'Unsupported value: "{effect}": supported values: "NoExecute", "NoSchedule", "PreferNoSchedule"'
-                if effect
-                else "Required value"
-            )
-            reason = "FieldValueNotSupported" if effect else "FieldValueRequired"
-            causes.append(Cause(reason=reason, message=text, field=f"spec.taints[{index}].effect"))
+        where = f"spec.taints[{index}]"
+        if not effect:
+            found.append(causes.required(f"{where}.effect"))
+        elif effect not in _EFFECTS:
+            found.append(causes.not_supported(f"{where}.effect", effect, _EFFECTS))
         identity = (taint.get("key", ""), effect)
         if identity in seen:
-            text = f"Duplicate value: {json.dumps(taint, separators=(',', ':'))}"
-            causes.append(Cause(reason="FieldValueDuplicate", message=text, field=f"spec.taints[{index}]"))
+            found.append(causes.duplicate(where, taint))
         seen.add(identity)
-    return causes
+    return found
 
 
 def _fields(node: Json) -> dict[str, str] | None:

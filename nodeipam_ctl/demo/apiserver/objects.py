@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from nodeipam_ctl.demo.apiserver import managedfields, metadata, patching, wire
+from nodeipam_ctl.demo.apiserver import causes, managedfields, metadata, patching, wire
 from nodeipam_ctl.demo.apiserver.errors import (
     ApiError,
     Cause,
@@ -106,11 +106,11 @@ class Objects:
             meta["generation"] = 1
         rules.admit(new)
         rules.fill(new)
-        causes: list[Any] = [*metadata.causes_of_create(resource, meta), *rules.validate(new, None)]
+        found: list[Cause] = [*metadata.causes_of_create(resource, meta), *rules.validate(new, None)]
         if resource.custom:
-            causes += resource.custom.validate(new, None)
-        if causes:
-            raise invalid(resource.kind, resource.stored_group, name, causes)
+            found += resource.custom.validate(new, None)
+        if found:
+            raise invalid(resource.kind, resource.stored_group, name, found)
         bucket = self.store.bucket(resource.bucket)
         key = f"{meta['namespace']}/{name}" if resource.namespaced else name
         if key in bucket.objects:
@@ -149,8 +149,7 @@ class Objects:
         if not meta.get("resourceVersion") and not (
             resource.rules.unconditional_update and not resource.custom
         ):
-            text = "Invalid value: 0: must be specified for an update"
-            cause = Cause(reason="FieldValueInvalid", message=text, field="metadata.resourceVersion")
+            cause = causes.invalid("metadata.resourceVersion", 0, "must be specified for an update")
             raise invalid(resource.kind, resource.stored_group, name, [cause])
         sent_uid = meta.get("uid")
         if sent_uid and sent_uid != stored.uid:
@@ -238,8 +237,7 @@ class Objects:
         options: WriteOptions,
     ) -> Outcome:
         if not options.manager_given:
-            text = "Required value: is required for apply patch"
-            cause = Cause(reason="FieldValueRequired", message=text, field="fieldManager")
+            cause = causes.required("fieldManager", "is required for apply patch")
             raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
         if not isinstance(sent, dict):
             raise bad_request("error decoding YAML: the patch is no object")
@@ -298,11 +296,11 @@ class Objects:
             return Outcome(status=200, raw=raw, warnings=warnings)
         if "generation" in meta and desired_changed(resource, old, new):
             meta["generation"] += 1
-        causes: list[Any] = [*metadata.causes_of_update(old_meta, meta), *rules.validate(new, old)]
+        found: list[Cause] = [*metadata.causes_of_update(old_meta, meta), *rules.validate(new, old)]
         if resource.custom:
-            causes += resource.custom.validate(new, old)
-        if causes:
-            raise invalid(resource.kind, resource.stored_group, stored.name, causes)
+            found += resource.custom.validate(new, old)
+        if found:
+            raise invalid(resource.kind, resource.stored_group, stored.name, found)
         self._skew(resource, new)
         if options.dry_run:
             return Outcome(status=200, raw=wire.encode_object(new), warnings=warnings)
@@ -359,8 +357,7 @@ class Objects:
         if body is None:
             head = f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}'
             raise bad_request(f"{head}: {text}")
-        quoted = wire.encode(body.decode("utf-8", "replace")).decode()
-        cause = Cause(reason="FieldValueInvalid", message=f"Invalid value: {quoted}: {text}", field="patch")
+        cause = causes.invalid("patch", body.decode("utf-8", "replace"), text)
         raise invalid(resource.kind, resource.stored_group, new["metadata"].get("name", ""), [cause])
 
     def _namespace_exists(self, resource: Resource, namespace: str) -> None:

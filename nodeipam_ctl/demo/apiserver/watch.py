@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from nodeipam_ctl.demo.apiserver import lists, wire
-from nodeipam_ctl.demo.apiserver.errors import Cause, Json, expired, invalid
+from nodeipam_ctl.demo.apiserver import causes, lists, wire
+from nodeipam_ctl.demo.apiserver.errors import Json, expired, invalid
 from nodeipam_ctl.demo.apiserver.nodes import zero_node
 from nodeipam_ctl.demo.apiserver.query import Query, flag
 from nodeipam_ctl.demo.apiserver.resources import Resource
@@ -211,14 +211,11 @@ class Watch:
         text = ""
         where = "resourceVersionMatch"
         if asked and match != "NotOlderThan":
-            text = "Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            text = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
         elif not asked and match:
-            text = (
-                "Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            )
+            text = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         elif flag(self.query, "sendInitialEvents") and not flag(self.query, "allowWatchBookmarks"):
             where = "sendInitialEvents"
-            text = "Forbidden: sendInitialEvents requires setting allowWatchBookmarks"
+            text = "sendInitialEvents requires setting allowWatchBookmarks"
         if text:
-            cause = Cause(reason="FieldValueForbidden", message=text, field=where)
-            raise invalid("ListOptions", "meta.k8s.io", "", [cause])
+            raise invalid("ListOptions", "meta.k8s.io", "", [causes.forbidden(where, text)])
