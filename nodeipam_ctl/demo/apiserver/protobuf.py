@@ -38,8 +38,10 @@ def decode(raw: bytes) -> Json:
         if message is None:
             raise UnknownMessage(f"kind {kind!r}")
         return {"kind": kind, "apiVersion": version} | _read(_bytes(envelope.get(2, b"")), message)
-    except (IndexError, UnicodeDecodeError) as exc:
-        raise UnknownMessage("truncated message") from exc
+    except UnknownMessage:
+        raise
+    except (IndexError, ValueError, OverflowError) as exc:  # cut short, not UTF-8, no JSON, no time
+        raise UnknownMessage(f"unreadable message: {exc}") from exc
 
 
 def _read(raw: bytes, message: Mapping[int, Field]) -> Json:
