@@ -15,27 +15,37 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from typing import Any
 
 import structlog
 
+from nodeipam_ctl.controller.conflicts import Conflicts
 from nodeipam_ctl.controller.direct import NoLedger
 from nodeipam_ctl.controller.eventing import NodeEvents
+from nodeipam_ctl.controller.ledger import LedgerKeeper
 from nodeipam_ctl.controller.metrics import ControllerMetrics
-from nodeipam_ctl.controller.patcher import Patcher
+from nodeipam_ctl.controller.patcher import Outcome, Patcher, Settled
 from nodeipam_ctl.controller.pools import CustomResources
 from nodeipam_ctl.controller.queue import NodeQueue
-from nodeipam_ctl.controller.reconcile import Reconciler
-from nodeipam_ctl.controller.sources import node_resource, pool_resources, why_stale
+from nodeipam_ctl.controller.reconcile import Ledger, Reconciler
+from nodeipam_ctl.controller.sources import (
+    node_resource,
+    page_resource,
+    pool_resources,
+    service_resource,
+    why_stale,
+)
 from nodeipam_ctl.controller.status import PoolView, StatusWriter
+from nodeipam_ctl.controller.surroundings import Surroundings
 from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.kube.auth import Access, load
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.events import EventRecorder
-from nodeipam_ctl.kube.informer import Delta, Informer
+from nodeipam_ctl.kube.informer import Delta, Informer, Removed
 from nodeipam_ctl.kube.lease import Elector, leadership
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import ClusterCIDR, Finding, Node
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, LedgerPage, Node, ServiceCIDR
 from nodeipam_ctl.settings import ControllerSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.metrics import Metrics
@@ -150,29 +160,55 @@ class Controller:
         allocator = Allocator()
         queue = NodeQueue(window_s=settings.batch_window_s)
         self._recorder = EventRecorder(client, component=COMPONENT, instance=identity)
+        told = NodeEvents(self._recorder, monotonic=time.monotonic)
         self._status = StatusWriter(client, self.pool_views, clock=clock)
         self._nodes = Informer(client, node_resource(), self._on_node)
         self._pools = CustomResources(client, access, pool_resources(), self._on_pool)
+        self._services = Informer(client, service_resource(), self._on_service)
         self._findings: tuple[Finding, ...] = ()
         self.reconciler = Reconciler(
             allocator=allocator,
             nodes=self._nodes.store,
             queue=queue,
-            told=NodeEvents(self._recorder, monotonic=time.monotonic),
+            told=told,
             metrics=counters,
             changed=self._status.changed,
             clock=clock,
             monotonic=time.monotonic,
+            allocate=settings.allocate,
+        )
+        self._surroundings = Surroundings(
+            allocator, settings.service_cidrs, changed=self.reconciler.space_changed
         )
         self._patcher = Patcher(
             client, in_flight=settings.patches_in_flight, settled=self.reconciler.on_settled
         )
+        self._keeper: LedgerKeeper | None = None
+        self._pages: Informer[LedgerPage | Unreadable] | None = None
+        ledger: Ledger = NoLedger(self._patcher.submit)
+        if settings.ledger:
+            ledger = self._keeper = LedgerKeeper(
+                client,
+                allocator,
+                nodes=self._nodes.store,
+                submit=self._patcher.submit,
+                decide_again=queue.put,
+                released=self.reconciler.space_changed,
+                collided=self._on_collision,
+                impossible=self._on_impossible,
+                counted=counters.page_written,
+                clock=clock,
+            )
+            self._pages = Informer(client, page_resource(), self._keeper.on_page)
+        self._conflicts = Conflicts(
+            nodes=self._nodes.store, stands=ledger.stands, adopt=ledger.observe, told=told, metrics=counters
+        )
         self.reconciler.patches = self._patcher
-        self.reconciler.ledger = NoLedger(self._patcher.submit)
+        self.reconciler.ledger = ledger
+        self.reconciler.conflicts = self._conflicts
         counters.watch(nodes=lambda: len(self._nodes.store), queued=lambda: len(queue), leading=lambda: True)
         counters.watch_pools(self.pool_views)
-        readiness.check("nodes", lambda: why_stale(self._nodes))
-        readiness.check("clustercidrs", lambda: self._pools.problem)
+        self._report_readiness(readiness)
 
     def pool_views(self) -> Iterator[PoolView]:
         """Every ClusterCIDR with its usage and findings."""
@@ -182,34 +218,82 @@ class Controller:
                 yield PoolView(
                     pool=pool,
                     usage=self.reconciler.allocator.usage(pool.name),
-                    findings=tuple(finding for finding in self._findings if finding.subject == subject),
+                    findings=(
+                        *(finding for finding in self._findings if finding.subject == subject),
+                        *self._surroundings.findings(pool),
+                    ),
                 )
 
     async def run(self) -> None:
         """Reads everything, then allocates, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._nodes.run(), name="nodes")
-            tasks.create_task(self._pools.run(), name="clustercidrs")
-            tasks.create_task(self._recorder.run(), name="events")
-            await self._nodes.synced.wait()
-            await self._pools.synced.wait()
-            self._set_pools()
-            tasks.create_task(self._patcher.run(), name="patcher")
-            tasks.create_task(self.reconciler.run(), name="reconciler")
-            tasks.create_task(self._status.run(), name="status")
-            log.info(
-                "allocation_began", nodes=len(self._nodes.store), cluster_cidrs=len(self._pools.values())
-            )
-            self.started.set()
-            self._status.changed()
+        sources: list[Informer[Any]] = [self._nodes, self._services]
+        if self._pages is not None:
+            sources.append(self._pages)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for informer in sources:
+                    tasks.create_task(informer.run(), name=informer.resource.name)
+                tasks.create_task(self._pools.run(), name="clustercidrs")
+                tasks.create_task(self._recorder.run(), name="events")
+                for synced in (*(informer.synced for informer in sources), self._pools.synced):
+                    await synced.wait()
+                self._begin(tasks)
+        finally:
+            self._conflicts.close()
+
+    def _begin(self, tasks: asyncio.TaskGroup) -> None:
+        """All lists are in: from here on decisions are made."""
+        self._set_pools()
+        if self._keeper is not None:
+            self._keeper.start()
+            tasks.create_task(self._keeper.run(), name="ledger")
+        tasks.create_task(self._patcher.run(), name="patcher")
+        tasks.create_task(self.reconciler.run(), name="reconciler")
+        tasks.create_task(self._status.run(), name="status")
+        self._status.changed()
+        self.started.set()
+        log.info(
+            "allocation_began",
+            nodes=len(self._nodes.store),
+            cluster_cidrs=len(self._pools.values()),
+            ledger_pages=len(self._pages.store) if self._pages is not None else 0,
+        )
+
+    def _report_readiness(self, readiness: Readiness) -> None:
+        readiness.check("nodes", lambda: why_stale(self._nodes))
+        readiness.check("servicecidrs", lambda: why_stale(self._services))
+        readiness.check("clustercidrs", lambda: self._pools.problem)
+        readiness.check(
+            "allocation", lambda: "" if self.started.is_set() else "waits for the first complete lists"
+        )
+        if self._pages is not None and self._keeper is not None:
+            pages, keeper = self._pages, self._keeper
+            readiness.check("ledger", lambda: why_stale(pages) or keeper.problem)
 
     def _on_node(self, delta: Delta[Node]) -> None:
         self.reconciler.on_node(delta)
+        if isinstance(delta, Removed):
+            self._surroundings.on_node(delta.old, gone=True)
+        else:
+            self._surroundings.on_node(delta.new)
 
     def _on_pool(self, _delta: Delta[ClusterCIDR | Unreadable]) -> None:
         if self.started.is_set():
             self._set_pools()
+            if self._keeper is not None:
+                self._keeper.refresh()
+
+    def _on_service(self, delta: Delta[ServiceCIDR | Unreadable]) -> None:
+        self._surroundings.on_service_cidr(delta)
+
+    def _on_collision(self, node: Node, finding: Finding) -> None:
+        self._conflicts.report(node, finding)
+
+    def _on_impossible(self, assignment: Assignment, reason: str) -> None:
+        self.reconciler.on_settled(Settled(assignment=assignment, outcome=Outcome.REFUSED, reason=reason))
 
     def _set_pools(self) -> None:
         pools = [pool for pool in self._pools.values() if isinstance(pool, ClusterCIDR)]
         self._findings = self.reconciler.set_pools(pools)
+        for node in self._nodes.store.values():
+            self._surroundings.on_node(node)

@@ -19,9 +19,13 @@ class NoLedger:
     def __init__(self, submit: Callable[[Assignment], None]) -> None:
         self._submit = submit
 
-    def promise(self, assignment: Assignment, node: Node) -> None:  # noqa: ARG002 - here and below: the Ledger's signatures
+    def promise(self, assignment: Assignment) -> None:
         """Patches the Node at once."""
         self._submit(assignment)
+
+    def stands(self, node: Node) -> bool:  # noqa: ARG002 - here and below: the Ledger's signatures
+        """Nobody can tell."""
+        return True
 
     def observe(self, node: Node) -> None:
         """Nothing to keep."""

@@ -36,8 +36,12 @@ RETRY_REFUSED_S = 30.0
 class Ledger(Protocol):
     """Where promises are written before a Node is patched; `submit` of the patcher follows once the line stands."""
 
-    def promise(self, assignment: Assignment, node: Node) -> None:
+    def promise(self, assignment: Assignment) -> None:
         """Writes the lines of an assignment, then has its Node patched."""
+        ...
+
+    def stands(self, node: Node) -> bool:
+        """Whether the podCIDRs of a Node are promised to it."""
         ...
 
     def observe(self, node: Node) -> None:
@@ -86,16 +90,32 @@ class Told(Protocol):
         """The API server refused an assignment."""
         ...
 
-    def conflict(self, node: Node, finding: Finding) -> bool:
-        """A Node's podCIDRs collide with something; says whether that is news."""
-        ...
-
     def reused_early(self, woken: Woken, uid: NodeUID) -> None:
         """A block went to another node before its rest was over, because nothing else was left."""
         ...
 
     def gone(self, uid: NodeUID) -> None:
         """Nothing more will be said about this Node."""
+        ...
+
+
+class Reports(Protocol):
+    """Who reports collisions."""
+
+    def report(self, node: Node, finding: Finding) -> None:
+        """A Node's podCIDRs collide with something."""
+        ...
+
+    def suspect(self, node: Node) -> None:
+        """A Node got podCIDRs that we did not give it."""
+        ...
+
+    def second_allocator(self, node: Node) -> None:
+        """Somebody else set the podCIDRs that we were about to set."""
+        ...
+
+    def gone(self, uid: NodeUID) -> None:
+        """The Node is gone."""
         ...
 
 
@@ -135,11 +155,15 @@ class Reconciler:
         self._seen_at_s: dict[NodeUID, float] = {}
         self._due: asyncio.TimerHandle | None = None
         self._retries: dict[NodeUID, asyncio.TimerHandle] = {}
+        self._ours: set[NodeUID] = set()
+        self._running = False
         self.ledger: Ledger
         self.patches: Patches
+        self.conflicts: Reports
 
     async def run(self) -> None:
         """Takes turns for ever. Start it only when Nodes, ClusterCIDRs and ledger pages are all completely known."""
+        self._running = True
         try:
             while True:
                 self.turn(await self.queue.batch())
@@ -150,28 +174,26 @@ class Reconciler:
 
     def turn(self, batch: Iterable[NodeUID]) -> None:
         """Decides for a batch, and for waiting nodes whose answer changed."""
-        if not self._allocate:
-            return
         now_s = self._clock()
+        if not self._allocate:
+            self.allocator.tick(now_s)
+            self._after_turn((), now_s)
+            return
         asked = [
             node
             for uid in batch
             if (node := self._nodes.get(uid)) is not None and not node.pod_cidrs and uid not in self.patches
         ]
         decisions = self.allocator.decide(asked, now_s)
-        for woken in self.allocator.woken():
-            self._woke(woken, decisions)
         for decision in decisions:
             match decision:
                 case Assignment():
-                    node = self._nodes.get(decision.uid)
-                    if node is not None and decision.uid not in self.patches:
+                    if decision.uid in self._nodes and decision.uid not in self.patches:
                         self._metrics.decided("assigned")
-                        self.ledger.promise(decision, node)
+                        self.ledger.promise(decision)
                 case Refusal():
                     self._refused(decision)
-        self._wait_for_rests(now_s)
-        self._changed()
+        self._after_turn(decisions, now_s)
 
     def on_node(self, delta: Delta[Node]) -> None:
         """One difference in the cluster's Nodes, from the informer."""
@@ -186,8 +208,14 @@ class Reconciler:
     def set_pools(self, pools: Iterable[ClusterCIDR]) -> tuple[Finding, ...]:
         """These are all ClusterCIDRs now; waiting nodes are looked at again."""
         findings = self.allocator.set_pools(pools)
-        self._space_changed()
+        self.space_changed()
         return findings
+
+    def space_changed(self) -> None:
+        """Blocks may have become free: nodes that wait are looked at again."""
+        self._changed()
+        if self.allocator.has_due():
+            self.queue.wake()
 
     def on_settled(self, settled: Settled) -> None:
         """The certain end of an attempt to patch a Node, from the patcher."""
@@ -197,6 +225,7 @@ class Reconciler:
         match settled.outcome:
             case Outcome.BOUND:
                 self.allocator.settle(uid)
+                self._ours.add(uid)
                 took_s = self._monotonic() - self._seen_at_s.pop(uid, self._monotonic())
                 self._metrics.assigned_after(took_s)
                 log.info(
@@ -223,20 +252,12 @@ class Reconciler:
     def _observe(self, node: Node, old: Node | None = None) -> None:
         observed = self.allocator.observe(node, self._clock())
         for finding in observed.findings:
-            if self._told.conflict(node, finding):
-                log.warning(
-                    "pod_cidr_conflict", node=node.name, problem=finding.message, remedy=finding.remedy
-                )
-                self._metrics.conflict(finding.code)
+            self.conflicts.report(node, finding)
         if observed.returned:
             self.ledger.withdraw(node.uid, observed.returned)
-            self._space_changed()
+            self.space_changed()
         if node.pod_cidrs:
-            self.patches.seen(node)
-            self.queue.discard(node.uid)
-            if old is None or old.pod_cidrs != node.pod_cidrs or old.internal_ips != node.internal_ips:
-                self.ledger.observe(node)
-                self._changed()
+            self._has_podcidrs(node, old)
         elif observed.wants and (old is None or _asks_anew(old, node)):
             if old is None:
                 self._seen_at_s[node.uid] = self._monotonic()
@@ -244,6 +265,20 @@ class Reconciler:
                 self.queue.put(node.uid)
         for problem in node.problems if old is None or old.problems != node.problems else ():
             log.warning("node_not_understood", node=node.name, problem=problem)
+
+    def _has_podcidrs(self, node: Node, old: Node | None) -> None:
+        had_none = old is None or not old.pod_cidrs
+        if had_none:
+            self.patches.seen(node)
+            self.queue.discard(node.uid)
+        elif old is not None and old.internal_ips == node.internal_ips and old.pod_cidrs == node.pod_cidrs:
+            return
+        if had_none and self._running and self._allocate and node.uid not in self._ours:
+            self.conflicts.suspect(node)
+        else:
+            self._ours.discard(node.uid)
+            self.ledger.observe(node)
+        self._changed()
 
     def _removed(self, node: Node) -> None:
         uid = node.uid
@@ -253,6 +288,8 @@ class Reconciler:
             timer.cancel()
         self.patches.cancel(uid)
         self._told.gone(uid)
+        self.conflicts.gone(uid)
+        self._ours.discard(uid)
         released = self.allocator.forget(uid, self._clock())
         if released is not None and released.blocks:
             log.info(
@@ -266,7 +303,7 @@ class Reconciler:
         if released is not None:
             self.ledger.release(released)
             self._wait_for_rests(self._clock())
-        self._space_changed()
+        self.space_changed()
 
     def _refused(self, refusal: Refusal) -> None:
         self._metrics.decided("refused")
@@ -282,20 +319,13 @@ class Reconciler:
         node = settled.node
         assert node is not None
         assignment = settled.assignment
-        log.warning(
-            "pod_cidr_set_by_another",
-            node=node.name,
-            ours=[str(cidr) for cidr in assignment.pod_cidrs],
-            theirs=[str(cidr) for cidr in node.pod_cidrs],
-            remedy="run one allocator only: kube-controller-manager needs --allocate-node-cidrs=false",
-        )
-        self._metrics.conflict("SecondAllocator")
         if node.pod_cidrs:
             self._observe(node)
         else:
+            self.conflicts.second_allocator(node)
             self.allocator.release(assignment.uid)
             self.ledger.withdraw(assignment.uid, assignment.pod_cidrs)
-            self._space_changed()
+            self.space_changed()
 
     def _retry(self, uid: NodeUID) -> None:
         def again() -> None:
@@ -304,10 +334,11 @@ class Reconciler:
 
         self._retries[uid] = asyncio.get_running_loop().call_later(RETRY_REFUSED_S, again)
 
-    def _space_changed(self) -> None:
+    def _after_turn(self, decisions: Iterable[Decision], now_s: float) -> None:
+        for woken in self.allocator.woken():
+            self._woke(woken, decisions)
+        self._wait_for_rests(now_s)
         self._changed()
-        if self.allocator.has_due():
-            self.queue.wake()
 
     def _woke(self, woken: Woken, decisions: Iterable[Decision]) -> None:
         log.info(

@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from nodeipam_ctl.kube.informer import Informer, Resource
-from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, x_cluster_cidrs
+from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import ClusterCIDR, Node
+from nodeipam_ctl.model import ClusterCIDR, LedgerPage, Node, ServiceCIDR
 
 T = TypeVar("T")
 
@@ -24,6 +24,16 @@ def pool_resources() -> tuple[Resource[ClusterCIDR | Unreadable], ...]:
         replace(cluster_cidrs(), optional=False, same=_same_pool),
         replace(x_cluster_cidrs(), same=_same_pool),
     )
+
+
+def page_resource() -> Resource[LedgerPage | Unreadable]:
+    """The ledger's pages, which must exist as a type."""
+    return replace(pod_cidr_slices(), optional=False)
+
+
+def service_resource() -> Resource[ServiceCIDR | Unreadable]:
+    """Service ranges; servers before 1.33 have no such type."""
+    return service_cidrs()
 
 
 def why_stale(informer: Informer[T]) -> str:

@@ -1,0 +1,364 @@
+"""Which lines should stand in the ledger, and when may a Node be patched? Promises first, pages next, patches last.
+
+The order of page writes is decided in `ipam/ledger.py`; how one is made stands in `page_writer.py`. Here the two meet the
+allocator: what a page says that others wrote is occupied, and a promise that meets another's line is decided again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from nodeipam_ctl.controller.page_writer import PageWriter
+from nodeipam_ctl.errors import NodeIPAMError, NotFound
+from nodeipam_ctl.ipam.allocator import Allocator
+from nodeipam_ctl.ipam.ledger import Ledger
+from nodeipam_ctl.ipam.outcomes import Released, Woken
+from nodeipam_ctl.ipam.page_writes import Conflict, PageWrite
+from nodeipam_ctl.ipam.pages import page_name, page_of
+from nodeipam_ctl.kube.client import Client, segment
+from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.wire.envelope import Unreadable
+from nodeipam_ctl.kube.wire.nodes import NODES, decode_node
+from nodeipam_ctl.model import (
+    Assignment,
+    Finding,
+    LedgerEntry,
+    LedgerPage,
+    LedgerState,
+    Node,
+    NodeName,
+    NodeUID,
+    Severity,
+)
+from nodeipam_ctl.prefixes import Network
+
+log = structlog.get_logger(__name__)
+
+PACE_S = 0.003
+"""The least time between two steps: what is wanted meanwhile goes into the same page writes."""
+
+PAGES_IN_FLIGHT = 16
+
+
+class LedgerKeeper:
+    """Keeps the ledger's pages in agreement with the allocator, and lets Nodes be patched once their lines stand.
+
+    Args:
+        nodes: the informer's store, by uid.
+        submit: starts the patch of a Node whose lines stand.
+        decide_again: puts a Node back into the queue.
+        released: tells that blocks became free, which waiting nodes may get.
+        collided: tells of a Node whose podCIDR the ledger promises to another one.
+        impossible: tells of an assignment that no page can hold.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        allocator: Allocator,
+        *,
+        nodes: Mapping[str, Node],
+        submit: Callable[[Assignment], None],
+        decide_again: Callable[[NodeUID], None],
+        released: Callable[[], None],
+        collided: Callable[[Node, Finding], None],
+        impossible: Callable[[Assignment, str], None],
+        counted: Callable[[str, int], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._client = client
+        self._allocator = allocator
+        self._nodes = nodes
+        self._submit = submit
+        self._decide_again = decide_again
+        self._released = released
+        self._collided = collided
+        self._impossible = impossible
+        self._clock = clock
+        self._ledger = Ledger()
+        self._writer = PageWriter(client, self, in_flight=PAGES_IN_FLIGHT, counted=counted)
+        self._open: dict[NodeUID, Assignment] = {}
+        self._known: dict[str, tuple[str, int]] = {}  # uid and turn of each page, as last read or written
+        self._unreadable: set[str] = set()
+        self._wanted = asyncio.Event()
+        self._unseen = asyncio.Event()
+        self._started = False
+        self._refresh_wanted = False
+
+    @property
+    def problem(self) -> str:
+        """Why the ledger cannot be written at present, one line; empty when it can."""
+        return self._writer.problem
+
+    def stands(self, node: Node) -> bool:
+        """Whether the ledger, as far as we know it, promises a Node the podCIDRs that it has."""
+        return self._ledger.stands(node.uid, node.pod_cidrs)
+
+    # ---- from the reconciler ----
+
+    def promise(self, assignment: Assignment) -> None:
+        """Writes the lines of an assignment, then has its Node patched."""
+        self._open[assignment.uid] = assignment
+        for line in self._allocator.lines(assignment.uid):
+            if not self._ledger.want(line):
+                del self._open[assignment.uid]
+                self._impossible(
+                    assignment, f"{line.cidr} is too large for a page of the ledger; use smaller blocks"
+                )
+                return
+        self._stands_already(assignment.uid)
+        self._wanted.set()
+
+    def observe(self, node: Node) -> None:
+        """A Node's lines should say what it has and where it is reached."""
+        if not self._started:
+            return
+        self._open.pop(node.uid, None)
+        for line in self._allocator.lines(node.uid):
+            self._ledger.want(line)
+        self._wake()
+
+    def withdraw(self, uid: NodeUID, cidrs: Iterable[Network]) -> None:
+        """Blocks were promised to a Node that shows others: their lines go."""
+        self._open.pop(uid, None)
+        for cidr in cidrs:
+            self._ledger.drop(cidr, uid)
+        self._wake()
+
+    def release(self, released: Released) -> None:
+        """A Node is gone: its lines rest, or go."""
+        self._open.pop(released.uid, None)
+        now_s = self._clock()
+        for cidr in released.blocks:
+            if released.resting_until_s:
+                self._ledger.want(
+                    LedgerEntry(
+                        cidr=cidr,
+                        state=LedgerState.RESTING,
+                        node=released.node,
+                        node_uid=released.uid,
+                        cluster_cidr=released.pool,
+                        since_s=now_s,
+                        reusable_at_s=released.resting_until_s,
+                    )
+                )
+            else:
+                self._ledger.drop(cidr, released.uid)
+        for cidr in released.shared:
+            self._ledger.drop(cidr, released.uid)
+            for node in [node for node in self._nodes.values() if cidr in node.pod_cidrs]:
+                self.observe(node)  # the line may name the one that is left now
+        self._wake()
+
+    def woke(self, woken: Woken) -> None:
+        """A rest is over: its line goes."""
+        self._ledger.drop(woken.cidr, woken.uid)
+        self._wake()
+
+    def refresh(self) -> None:
+        """ClusterCIDRs changed: lines that name another one than before are written again, in the background."""
+        self._refresh_wanted = True
+        self._wake()
+
+    # ---- from the pages ----
+
+    def on_page(self, delta: Delta[LedgerPage | Unreadable]) -> None:
+        """One difference in the ledger's pages, from their informer: an echo of ours, or somebody else's write."""
+        match delta:
+            case Added(new=page) | Changed(new=page):
+                if isinstance(page, Unreadable):
+                    log.error("ledger_page_unreadable", page=page.name, problem=str(page.finding))
+                else:
+                    self._see(page)
+            case Removed(old=page):
+                if not isinstance(page, Unreadable):
+                    self._page_deleted(page)
+
+    def wrote(self, write: PageWrite, *, resource_version: str, uid: str) -> None:
+        """A page write stands, from the writer."""
+        page = write.page
+        self._ledger.wrote(write, resource_version=resource_version, uid=uid)
+        self._known[page.name] = (uid or page.uid, page.turn)
+        for line in page.entries:
+            if line.state is LedgerState.BOUND and line.node_uid in self._open:
+                self._stands_already(line.node_uid)
+        if self._ledger.busy:
+            self._wanted.set()
+
+    def reread(self, write: PageWrite, page: LedgerPage | None) -> None:
+        """A page write did not stand, or may not, and this is the page now, from the writer."""
+        if page is None:
+            self._known.pop(write.page.name, None)
+            self._ledger.missing(write.page.page)
+        else:
+            self._see(page)
+            for line in page.entries:
+                if line.node_uid in self._open:
+                    self._stands_already(line.node_uid)
+        self._wanted.set()
+
+    # ---- the program ----
+
+    def start(self) -> None:
+        """Nodes, ClusterCIDRs and pages are all completely known: what the pages promise is occupied from now on."""
+        self._started = True
+        now_s = self._clock()
+        for line in self._allocator.adopt(tuple(self._ledger.entries()), now_s):
+            self._ledger.drop(line.cidr, line.node_uid)
+        self._unseen.set()
+        for node in self._nodes.values():
+            if node.pod_cidrs:
+                self.observe(node)
+        self._wake()
+
+    async def run(self) -> None:
+        """Keeps the ledger for ever; cancel it to stop."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._writer.run(), name="pages")
+            tasks.create_task(self._look_for_unseen(), name="unseen-nodes")
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                self.step()
+                await asyncio.sleep(PACE_S)
+
+    def step(self) -> None:
+        """Starts the page writes that can be made now."""
+        if self._refresh_wanted:
+            self._refresh_wanted = False
+            for node in self._nodes.values():
+                if node.pod_cidrs:
+                    for line in self._allocator.lines(node.uid):
+                        self._ledger.want(line)
+        step = self._ledger.step(self._clock())
+        for conflict in step.conflicts:
+            self._conflicted(conflict)
+        for write in step.writes:
+            if write.page.name not in self._writer:
+                self._writer.submit(write)
+
+    # ---- private ----
+
+    def _wake(self) -> None:
+        if (self._started and self._ledger.busy) or self._refresh_wanted:
+            self._wanted.set()
+
+    def _see(self, page: LedgerPage) -> None:
+        uid, turn = self._known.get(page.name, ("", -1))
+        if uid == page.uid and page.turn <= turn:
+            return  # an echo of what we know
+        under_way = self._writer.open_write(page.name)
+        self._ledger.see(page)
+        self._known[page.name] = (page.uid, page.turn)
+        if not self._started or (under_way is not None and under_way.page.entries == page.entries):
+            return
+        self._readable(page)
+        for line in self._allocator.adopt(page.entries, self._clock()):
+            self._ledger.drop(line.cidr, line.node_uid)
+        if any(line.node_uid and line.node_uid not in self._nodes for line in page.entries):
+            self._unseen.set()
+        self._wake()
+
+    def _readable(self, page: LedgerPage) -> None:
+        if page.name in self._unreadable and not page.findings:
+            self._unreadable.discard(page.name)
+            self._allocator.set_reserved(f"podcidrslice/{page.name}", ())
+            self._released()
+
+    def _page_deleted(self, page: LedgerPage) -> None:
+        """Somebody deleted a page: its lines are written again."""
+        if self._known.get(page.name, (page.uid, 0))[0] != page.uid:
+            return  # it has been written again already
+        self._known.pop(page.name, None)
+        self._ledger.missing(page.page)
+        if self._started:
+            log.warning(
+                "ledger_page_deleted_by_another", page=page.name, remedy="leave these objects to nodeipam-ctl"
+            )
+            for line in page.entries:
+                for wanted in self._allocator.lines(line.node_uid):
+                    self._ledger.want(wanted)
+            self._wake()
+
+    def _stands_already(self, uid: NodeUID) -> None:
+        """Has a Node patched if all its lines stand."""
+        assignment = self._open[uid]
+        if self._ledger.stands(uid, assignment.pod_cidrs):
+            del self._open[uid]
+            self._submit(assignment)
+
+    def _conflicted(self, conflict: Conflict) -> None:
+        """A promise met another's line: that block is occupied, and the Node is decided again."""
+        wanted, held = conflict.wanted, conflict.held
+        log.warning(
+            "ledger_line_refused", node=wanted.node, pod_cidr=str(wanted.cidr), reason=conflict.reason
+        )
+        assignment = self._open.pop(wanted.node_uid, None)
+        if assignment is not None:
+            self._allocator.release(wanted.node_uid, (wanted.cidr,))
+        if held is not None and held.state is not LedgerState.SPLIT:
+            self._allocator.adopt((held,), self._clock())
+            self._unseen.set()
+        else:
+            self._close_off(wanted.cidr)
+        node = self._nodes.get(wanted.node_uid)
+        if assignment is not None:
+            self._decide_again(wanted.node_uid)
+        elif node is not None and wanted.cidr in node.pod_cidrs:
+            self._collided(node, _collision(conflict))
+
+    def _close_off(self, cidr: Network) -> None:
+        """A page cannot be used: nothing of it is handed out until it can."""
+        page = page_of(cidr)
+        if page is not None:
+            name = page_name(page)
+            self._unreadable.add(name)
+            self._allocator.set_reserved(f"podcidrslice/{name}", (page,))
+
+    async def _look_for_unseen(self) -> None:
+        """Nodes that only the ledger knows are read from the API server; those that are gone are forgotten."""
+        while True:
+            await self._unseen.wait()
+            self._unseen.clear()
+            unseen = [(name, uid) for name, uid in self._allocator.unseen() if uid not in self._nodes]
+            for first in range(0, len(unseen), PAGES_IN_FLIGHT):
+                some = unseen[first : first + PAGES_IN_FLIGHT]
+                answers = await asyncio.gather(*(self._is_gone(name, uid) for name, uid in some))
+                for (_, uid), gone in zip(some, answers, strict=True):
+                    if gone and uid not in self._nodes:
+                        self._forget(uid)
+                if None in answers:  # the server did not say: their blocks stay occupied until it does
+                    self._unseen.set()
+                    await asyncio.sleep(1.0)
+
+    def _forget(self, uid: NodeUID) -> None:
+        released = self._allocator.forget(uid, self._clock())
+        if released is not None:
+            log.info(
+                "ledger_line_without_node", node=released.node, pod_cidrs=[str(c) for c in released.blocks]
+            )
+            self.release(released)
+            self._released()
+
+    async def _is_gone(self, name: NodeName, uid: NodeUID) -> bool | None:
+        try:
+            node = decode_node(await self._client.get(f"{NODES}/{segment(name)}"))
+        except NotFound:
+            return True
+        except NodeIPAMError:
+            return None
+        return node is not None and node.uid != uid
+
+
+def _collision(conflict: Conflict) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        code="LedgerConflict",
+        subject=f"node/{conflict.wanted.node}",
+        message=f"podCIDR {conflict.wanted.cidr} is not promised to it: {conflict.reason}",
+        remedy="delete and re-create one of the two nodes; run one allocator only",
+    )

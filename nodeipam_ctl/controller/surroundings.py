@@ -1,0 +1,107 @@
+"""Which addresses belong to somebody else? Service ranges, of objects and of flags, and nodes' own addresses inside a pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+
+from nodeipam_ctl.ipam.allocator import Allocator
+from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.wire.envelope import Unreadable
+from nodeipam_ctl.model import ClusterCIDR, Finding, Node, NodeUID, ServiceCIDR, Severity
+from nodeipam_ctl.prefixes import Address, Network, overlaps
+
+log = structlog.get_logger(__name__)
+
+FLAG = "--service-cidr"
+
+
+class Surroundings:
+    """Keeps what is not for nodes out of the allocator, and says which ClusterCIDRs hold such addresses.
+
+    Args:
+        changed: called when waiting nodes may be looked at again.
+    """
+
+    def __init__(
+        self, allocator: Allocator, service_cidrs: Iterable[Network], *, changed: Callable[[], None]
+    ) -> None:
+        self._allocator = allocator
+        self._changed = changed
+        self._services: dict[str, tuple[Network, ...]] = {}
+        self._addresses: dict[NodeUID, tuple[str, tuple[Address, ...]]] = {}
+        ranges = tuple(service_cidrs)
+        if ranges:
+            self._reserve(FLAG, ranges)
+
+    def on_service_cidr(self, delta: Delta[ServiceCIDR | Unreadable]) -> None:
+        """One difference in the cluster's ServiceCIDRs, from their informer."""
+        match delta:
+            case Added(new=new) | Changed(new=new):
+                if isinstance(new, Unreadable):
+                    # What it said before, if anything, holds: better too much kept free than too little.
+                    log.warning("service_cidr_unreadable", name=new.name, problem=str(new.finding))
+                else:
+                    self._reserve(f"servicecidr/{new.name}", new.cidrs)
+            case Removed(old=old):
+                self._reserve(f"servicecidr/{old.name}", ())
+
+    def on_node(self, node: Node, *, gone: bool = False) -> None:
+        """A Node's addresses may lie in a pool."""
+        record = self._allocator.tenancy.records.get(node.uid)
+        if not gone and record is not None and record.excluded:
+            self._addresses[node.uid] = (node.name, node.internal_ips)
+        else:
+            self._addresses.pop(node.uid, None)
+
+    def findings(self, pool: ClusterCIDR) -> tuple[Finding, ...]:
+        """What is wrong with the place of one ClusterCIDR in the cluster."""
+        ranges = [cidr for spec in pool.families.values() for cidr in spec.cidrs]
+        return (*_services(pool, ranges, self._services), *_addresses(pool, ranges, self._addresses))
+
+    def _reserve(self, source: str, ranges: tuple[Network, ...]) -> None:
+        if self._services.get(source, ()) == ranges:
+            return
+        self._services[source] = ranges
+        if not ranges:
+            del self._services[source]
+        self._allocator.set_reserved(source, ranges)
+        log.info("service_ranges_reserved", source=source, ranges=[str(cidr) for cidr in ranges])
+        self._changed()
+
+
+def _services(
+    pool: ClusterCIDR, ranges: list[Network], services: Mapping[str, tuple[Network, ...]]
+) -> Iterable[Finding]:
+    for source, reserved in sorted(services.items()):
+        for cidr in ranges:
+            for service in reserved:
+                if overlaps(cidr, service):
+                    yield Finding(
+                        severity=Severity.ERROR,
+                        code="OverlapsServiceCIDR",
+                        subject=f"clustercidr/{pool.name}",
+                        message=f"its range {cidr} overlaps the service range {service} of {source}, which is never handed out",
+                        remedy="take the service range out of the pool's ranges",
+                    )
+
+
+def _addresses(
+    pool: ClusterCIDR, ranges: list[Network], addresses: Mapping[NodeUID, tuple[str, tuple[Address, ...]]]
+) -> Iterable[Finding]:
+    inside = [
+        (name, address)
+        for name, own in addresses.values()
+        for address in own
+        if any(address.version == cidr.version and address in cidr for cidr in ranges)
+    ]
+    if inside:
+        name, address = min(inside, key=lambda entry: entry[0])
+        yield Finding(
+            code="NodeAddressInside",
+            subject=f"clustercidr/{pool.name}",
+            message=f"the InternalIP {address} of node {name} lies in its ranges ({len(inside)} such addresses in all); "
+            "the blocks around them are never handed out",
+            remedy="take the nodes' network out of the pool's ranges",
+        )
