@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180)]
+from tests.stories.readme import block_after, without_chance
+
+# One worker runs them all: they look at one performance.
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(180), pytest.mark.xdist_group("demo")]
 
 DEMO = [sys.executable, "-m", "nodeipam_ctl", "demo"]
 
@@ -29,7 +32,8 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told() -> Told:
-    done = subprocess.run([*DEMO, "--nodes", "3"], capture_output=True, text=True, check=False, timeout=100)
+    """One performance as the README has it: four nodes, two pods each."""
+    done = subprocess.run(DEMO, capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     assert done.stderr == ""
     return Told(done.stdout)
@@ -41,7 +45,7 @@ def test_the_controller_leads_before_any_node_registers(told: Told) -> None:
 
 
 def test_every_node_gets_a_block_of_each_family(told: Told) -> None:
-    for number in (1, 2, 3, 4):
+    for number in (1, 2, 3, 4, 5):
         registered = told.of(f"node-{number}")[0]
         assert re.fullmatch(
             r"registered, has 10\.244\.\d+\.0/24 and fd00:10:244:\S*:/64 after .+", registered
@@ -49,14 +53,14 @@ def test_every_node_gets_a_block_of_each_family(told: Told) -> None:
 
 
 def test_the_real_plugins_attach_pods_with_the_conflist_of_the_agent(told: Told) -> None:
-    for number in (1, 2, 3, 4):
+    for number in (1, 2, 3, 4, 5):
         attached = told.of(f"node-{number}")[1]
         assert "ptp, host-local, portmap attached 10.244." in attached
 
 
 def test_every_pod_pings_every_pod_on_other_nodes_in_both_families_before_and_after(told: Told) -> None:
-    # 6 pods, each to 4 on other nodes
-    assert told.of("pings") == ["between pods on different nodes: IPv4 24/24, IPv6 24/24 answered"] * 2
+    # 8 pods, each to 6 on other nodes
+    assert told.of("pings") == ["between pods on different nodes: IPv4 48/48, IPv6 48/48 answered"] * 2
 
 
 def test_routes_to_a_deleted_node_go(told: Told) -> None:
@@ -81,13 +85,17 @@ def test_it_ends_with_a_table_and_a_verdict(told: Told) -> None:
         *("TO", "PODCIDR"),
         *("TO", "FIRST", "PING"),
     ]
-    assert [row[0] for row in told.table[1:]] == ["node-1", "node-3", "node-4"]
+    assert [row[0] for row in told.table[1:]] == ["node-1", "node-3", "node-4", "node-5"]
     for row in told.table[1:]:
         number = int(row[0].removeprefix("node-"))
         assert row[2] == f"192.0.2.{10 + number}", "the next hop is the node's own address"
-        assert row[3] == "4", "one route to each podCIDR of the two others"
-        assert row[4] == "16/16"
+        assert row[3] == "6", "one route to each podCIDR of the three others"
+        assert row[4] == "24/24"
     assert told.text.endswith("\nPASSED  every ping arrived\n")
+
+
+def test_the_readme_shows_what_it_prints(told: Told) -> None:
+    assert without_chance(told.text.splitlines()) == without_chance(block_after("make demo"))
 
 
 def test_there_is_no_colour_in_a_log_file(told: Told) -> None:
