@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 _STEP: Final = re.compile(
-    r"""\.(?P<name>[A-Za-z_$][\w$-]*|\*)         # .spec
+    r"""\.(?P<name>[A-Za-z_$][\w$/\0-]*|\*)       # .spec; \0 stands for an escaped dot
       | \[['"](?P<quoted>[^'"]+)['"]\]           # ['a.b/c']
       | \[(?P<index>-?\d+|\*)\]                  # [0], [*]
       | \[\?\(@\.(?P<key>[\w.]+)\s*==\s*["'](?P<value>[^"']*)["']\)\]  # [?(@.type=="Ready")]
