@@ -47,7 +47,7 @@ class Stored:
 class Event:
     """One change: `new` for ADDED and MODIFIED, `old` for MODIFIED and DELETED (with DELETED, `new` is the last state)."""
 
-    __slots__ = ("at_s", "line", "new", "old", "rv", "type")
+    __slots__ = ("at_s", "new", "old", "rv", "type")
 
     def __init__(self, type_: str, rv: int, new: Stored, old: Stored | None, at_s: float) -> None:
         self.type = type_
@@ -55,7 +55,6 @@ class Event:
         self.new = new
         self.old = old
         self.at_s = at_s
-        self.line: bytes | None = None  # the JSON line of a plain watch, made once for all watchers
 
 
 class Bucket:

@@ -17,6 +17,8 @@ from nodeipam_ctl.demo.apiserver.store import ADDED, DELETED, MODIFIED, Bucket, 
 BOOKMARK = "BOOKMARK"
 _TOO_OLD = "The resourceVersion for the provided watch is too old."
 _LAG_POLL_S = 0.02
+_HEADS = {kind: b'{"type":"%s","object":' % kind.encode() for kind in (ADDED, MODIFIED, DELETED)}
+_TAIL = b"}\n"
 
 # Turns (event type, object) into the JSON of the event's object: as it is, as Table, as PartialObjectMetadata.
 Render = Callable[[str, Stored], bytes]
@@ -48,7 +50,7 @@ class Watch:
     """One watch request.
 
     Attributes:
-        render: How objects are shown; None sends them as stored (and shares the line between watchers).
+        render: How objects are shown; None sends them as stored.
         bookmark_every_s: Seconds between bookmarks, when the client allows them.
     """
 
@@ -127,23 +129,15 @@ class Watch:
             visible = self.store.visible_rv(bucket, self.tap.lag_s)
             events = [event for event in events if event.rv <= visible]
         plain = self.render is None and self.selection.everything and not self.namespace
-        parts = []
+        parts: list[bytes] = []
         for event in events:
             if event.rv <= floor_rv:  # a resourceVersion from the future: wait until the store gets there
                 continue
             if plain:
-                parts.append(event.line or self._shared_line(event))
+                parts += (_HEADS[event.type], event.new.raw, _TAIL)
             else:
-                part = self._selected(event)
-                if part:
-                    parts.append(part)
+                parts.append(self._selected(event))
         return b"".join(parts), cursor + len(events)
-
-    def _shared_line(self, event: Event) -> bytes:
-        if not event.new.raw.startswith(self.resource.head):
-            return self._line(event.type, event.new)
-        event.line = b'{"type":"%s","object":%s}\n' % (event.type.encode(), event.new.raw)
-        return event.line
 
     def _selected(self, event: Event) -> bytes:
         """The event as this watch sees it: leaving the selection is DELETED, entering it ADDED."""
@@ -155,8 +149,6 @@ class Watch:
             return self._line(DELETED, new) if had else b""
         has = self.selection.matches(new)
         if has:
-            if event.line and had and self.render is None and event.type == MODIFIED:
-                return event.line
             return self._line(MODIFIED if had else ADDED, new)
         if had and old is not None:
             return self._line(DELETED, old, rv=new.rv)
@@ -186,7 +178,7 @@ class Watch:
                 fields=stored.fields,
             )
         shown = self.render(type_, stored) if self.render else stored.raw
-        return b'{"type":"%s","object":%s}\n' % (type_.encode(), shown)
+        return _HEADS[type_] + shown + _TAIL
 
     def _bookmark(self, rv: int, *, initial_end: bool = False) -> bytes:
         meta: Json = {"resourceVersion": str(rv)}
