@@ -31,8 +31,12 @@ _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _SEEN_WARNINGS_MOST = 200
 
 
-class Silence(Exception):
-    """A watch brought nothing within its deadline."""
+class SilentWatch(Transient):
+    """A watch that is open brought nothing within its deadline."""
+
+
+class _Silence(Exception):
+    """The same, before it is known which watch it was."""
 
 
 class Client:
@@ -151,7 +155,8 @@ class Client:
             connect_timeout_s: for the connection and the answer's head, in seconds.
 
         Raises:
-            Transient: no connection, cut, or silent for too long.
+            SilentWatch: nothing came for `silence_s`.
+            Transient: no connection, or cut.
             Expired: the server does not know that resourceVersion any more.
         """
         assert self._pool is not None, "use `async with client`"
@@ -165,8 +170,8 @@ class Client:
                 self._surface_warnings(head)
                 async with aclosing(_lines(connection, silence_s)) as lines:
                     yield lines
-        except Silence as exc:
-            raise Transient(f"{what}: silent for {silence_s:g} s") from exc
+        except _Silence as exc:
+            raise SilentWatch(f"{what}: silent for {silence_s:g} s") from exc
         except (NotConnected, Cut) as exc:
             raise Transient(f"{what}: {self._access.server}: {exc}") from exc
 
@@ -260,7 +265,7 @@ async def _lines(connection: Connection, silence_s: float) -> AsyncGenerator[byt
             async with asyncio.timeout(silence_s):
                 chunk = await connection.piece()
         except TimeoutError as exc:
-            raise Silence from exc
+            raise _Silence from exc
         if not chunk:
             return  # a line without its end was cut: it comes again after the last resourceVersion
         head, newline, tail = chunk.partition(b"\n")

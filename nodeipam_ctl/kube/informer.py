@@ -18,7 +18,7 @@ from msgspec import Raw
 from nodeipam_ctl.errors import Expired, NodeIPAMError, NotFound, Permanent, Transient
 from nodeipam_ctl.kube.answers import error_of, parse_status
 from nodeipam_ctl.kube.backoff import Backoff
-from nodeipam_ctl.kube.client import Client, query
+from nodeipam_ctl.kube.client import Client, SilentWatch, query
 from nodeipam_ctl.kube.wire.envelope import decode_event, decode_list, decode_metadata
 
 log = structlog.get_logger(__name__)
@@ -229,6 +229,7 @@ class Informer(Generic[T]):
             await self._sleep(self._timing.absent_s)
             return
         timing = self._timing
+        heard = False
         path = self._path(
             watch="1",
             resourceVersion=self._version,
@@ -242,10 +243,16 @@ class Informer(Generic[T]):
             ):
                 self._watching()
                 async for line in lines:
+                    heard = True
                     self.take(line)
         except TimeoutError:
             if not self._list_wanted:
                 raise
+        except SilentWatch:
+            # Not one word in its whole life: perhaps the server's history was set back (a restored backup) and our place in it
+            # lies in its future. Such a watch stays silent for ever; only a list tells.
+            self._list_wanted = not heard
+            raise
         finally:
             self._window = None
 
@@ -270,7 +277,13 @@ class Informer(Generic[T]):
                         self._handler(Removed(old=old))
                 self._advance(_version_of(raw))
             case "BOOKMARK":
-                self._advance(_version_of(raw))
+                version = _version_of(raw)
+                # Versions of one resource can be compared as numbers (KEP-5504).
+                if version.isdecimal() and self._version.isdecimal() and int(version) < int(self._version):
+                    raise Expired(
+                        f"WATCH {self.resource.path}: the server is at {version}, behind our {self._version}"
+                    )
+                self._advance(version)
             case "ERROR":
                 _, _, code, _ = parse_status(bytes(raw))
                 raise error_of(f"WATCH {self.resource.path}", code or 500, bytes(raw))

@@ -182,6 +182,26 @@ async def test_a_server_away_is_logged_once_and_the_store_stays() -> None:
         assert not any(isinstance(delta, Removed) for delta in watched.deltas)
 
 
+async def test_a_server_that_comes_back_with_an_older_history_is_listed_again() -> None:
+    async with running() as watched:
+        for number in range(5):
+            await watched.create(f"old{number}")
+        await watched.until(lambda: len(watched.names) == 5)
+        await watched.server.restart(lose_data=True)
+        await watched.create("new")
+        await watched.until(lambda: watched.names == {"new"})
+        assert watched.informer.stale_since_s is None
+
+
+async def test_a_watch_that_never_said_a_word_is_not_trusted() -> None:
+    handlers = [answer(listing(50, "a")), stream(), answer(listing(3, "b")), stream(then=end)]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), timing=Timing(silence_s=0.05), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"b"}
+
+
 async def test_relist_ends_the_watch_and_lists_at_once() -> None:
     async with running() as watched:
         await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
