@@ -89,15 +89,23 @@ def test_patterns_stay_far_below_the_cost_of_a_rule(path: Path) -> None:
 
 USAGE = {"usage": "12/256", "free": 244, "resting": 1}
 READY = {"type": "Ready", "status": "True", "reason": "Allocating"}
-LINE = {"cidr": "10.244.3.0/24", "state": "Bound", "node": "worker-1", "clusterCIDR": "default"}
-METADATA = {"creationTimestamp": "2026-01-01T00:00:00Z", "labels": {"nodeipam.dev/family": "IPv4"}}
+LINE = {"state": "Bound", "node": "worker-1", "clusterCIDR": "default"}
+METADATA = {
+    "name": "full",
+    "creationTimestamp": "2026-01-01T00:00:00Z",
+    "labels": {"nodeipam.dev/family": "IPv4"},
+}
 FULL: dict[str, dict[str, Any]] = {
     "ClusterCIDR": {
         "metadata": METADATA,
         "spec": {"ipv4": {"cidrs": ["10.244.0.0/16"]}, "ipv6": {"cidrs": ["fd00:10:244::/48"]}},
         "status": {"ipv4": USAGE, "ipv6": USAGE, "nodes": 12, "waitingNodes": 0, "conditions": [READY]},
     },
-    "PodCIDRSlice": {"metadata": METADATA, "page": "10.244.0.0/20", "entries": [LINE, LINE, LINE]},
+    "PodCIDRSlice": {
+        "metadata": METADATA,
+        "page": "10.244.0.0/20",
+        "entries": [{**LINE, "cidr": f"10.244.{number}.0/24"} for number in range(3)],
+    },
 }
 
 
