@@ -239,15 +239,18 @@ async def leadership(elector: Elector, *, lost: Callable[[], None]) -> AsyncIter
     """
     await elector.acquire()
 
-    async def keep() -> None:
-        await elector.hold()
+    def ended(task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:  # a bug must not leave a leader that renews nothing
+            log.error("lease_failed", error=repr(task.exception()))
         lost()
 
-    task = asyncio.create_task(keep(), name="lease")
+    task = asyncio.create_task(elector.hold(), name="lease")
+    task.add_done_callback(ended)
     try:
         yield
     finally:
         task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
         await elector.release()

@@ -210,6 +210,19 @@ async def test_losing_the_lease_calls_the_hard_exit() -> None:
         assert not a.leading()
 
 
+async def test_a_bug_while_holding_calls_the_hard_exit_too() -> None:
+    async with world() as w:
+        a = w.candidate("a")
+        lost = asyncio.Event()
+
+        async def broken(_wait_s: float) -> None:
+            raise ZeroDivisionError
+
+        a._sleep = broken
+        async with leadership(a, lost=lost.set), asyncio.timeout(5):
+            await lost.wait()
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["a", "b"]),
