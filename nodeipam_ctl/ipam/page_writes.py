@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from nodeipam_ctl.ipam.blocks import covers, key_of, length_of, network_of
 from nodeipam_ctl.ipam.lines import Lines, by_key, is_over, place, without_time
 from nodeipam_ctl.ipam.pages import page_key, page_name
 from nodeipam_ctl.model import LedgerEntry, LedgerPage, LedgerState, NodeUID
 from nodeipam_ctl.prefixes import Family
+
+_PATIENCE: Final = 64
+"""Steps after which a larger block gives way; the deepest tree of pages is emptied in half as many."""
 
 At = tuple[Family, int]
 """A page: its family and key."""
@@ -57,6 +62,7 @@ class Book:
         dropped: lines that may go, by page, as (block, uid).
         opened: the version at which an empty page may be written.
         closed: the version of the page above for which a page was written empty.
+        attempts: how many steps a larger block has waited for the pages below it to be empty, by page and block.
     """
 
     pages: dict[At, LedgerPage] = field(default_factory=dict)
@@ -65,6 +71,7 @@ class Book:
     dropped: dict[At, set[tuple[int, NodeUID]]] = field(default_factory=dict)
     opened: dict[At, str] = field(default_factory=dict)
     closed: dict[At, str] = field(default_factory=dict)
+    attempts: Counter[tuple[At, int]] = field(default_factory=Counter)
 
     def keep(self, at: At, page: LedgerPage) -> None:
         """A page as it is now."""
@@ -82,6 +89,7 @@ class Book:
 
     def unwant(self, at: At, key: int) -> None:
         """A line is wanted no longer."""
+        self.attempts.pop((at, key), None)
         wanted = self.wanted.get(at)
         if wanted is not None:
             wanted.pop(key, None)
@@ -173,6 +181,11 @@ class Planner:
         version = self._book.version_of(at)
         open_units = [u for u in problem.split if not self._is_closed((at[0], u), version)]
         if open_units:
+            self._book.attempts[at, key] += 1
+            if self._book.attempts[at, key] > _PATIENCE:
+                # Another controller opens what we close, in step with us: one of the two has to give way.
+                self._conflict(at, key, entry, None)
+                return
             self._closing.extend(((at[0], unit), at, entry) for unit in open_units)
             return
         for unit in problem.split:
@@ -246,13 +259,17 @@ class Planner:
         )
         self._writes[at] = PageWrite(page=written, opens=opens, closes=closes)
 
-    def _conflict(self, at: At, key: int, entry: LedgerEntry, held: LedgerEntry) -> None:
+    def _conflict(self, at: At, key: int, entry: LedgerEntry, held: LedgerEntry | None) -> None:
         wanted = self._book.wanted.get(at, {}).get(key)
         if wanted is not entry:
             return  # refused already
         self._book.unwant(at, key)
         if entry.state is LedgerState.BOUND:
-            reason = f"{held.cidr} is {held.state.lower()} for node {held.node or 'nobody'}"
+            reason = (
+                f"{held.cidr} is {held.state.lower()} for node {held.node or 'nobody'}"
+                if held is not None
+                else "another controller takes smaller blocks from it"
+            )
             self._conflicts.append(Conflict(wanted=entry, held=held, reason=reason))
 
     def _refuse(self, at: At, under: int, held: LedgerEntry | None, reason: str) -> None:
