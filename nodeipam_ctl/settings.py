@@ -73,6 +73,8 @@ class AgentSettings:
         cni_flavour: which built-in conflist, "ptp" or "bridge"; `cni_template` replaces both.
         cni_data_dir: host-local's dataDir; None is the plugin's own default, which is one for the whole machine.
         proc_sys_dir: where the kernel's settings can be written; a container's own /proc/sys is read-only unless privileged.
+        masquerade: give packets of our pods that leave the pod network the node's address.
+        non_masquerade_cidrs: where pods keep their address besides the pod network itself.
         vxlan_vni: VXLAN network identifier; flannel's default is 1.
         vxlan_port: UDP port; None is the backend's own default (8472 for vxlan, 4790 for vxlan-gpe).
         direct_routing: an overlay reaches peers on our own subnets without encapsulation.
@@ -95,6 +97,8 @@ class AgentSettings:
     route_metric: int = 100
     route_table: int = 254
     service_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    masquerade: bool = True
+    non_masquerade_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
     vxlan_vni: int = 1
     vxlan_port: int | None = None
     direct_routing: bool = False

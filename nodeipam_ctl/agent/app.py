@@ -8,13 +8,13 @@ import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import structlog
 
 from nodeipam_ctl.agent import kernel
 from nodeipam_ctl.agent.condition import ConditionWriter
-from nodeipam_ctl.agent.feed import NodeFeed
+from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
@@ -22,7 +22,7 @@ from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.linux.host import Host
-from nodeipam_ctl.linux.netlink import Monitor
+from nodeipam_ctl.linux.netlink import Message, Monitor
 from nodeipam_ctl.routing import backends, cni
 from nodeipam_ctl.settings import AgentSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
@@ -62,7 +62,7 @@ class Agent:
         self._host = host
         self._reconciler = reconciler
         self._wake = asyncio.Event()
-        self._feed = NodeFeed(client, settings.node_name, changed=self._wake.set)
+        self._feed = Feed(client, settings, changed=self._wake.set)
         self._condition = ConditionWriter(client, settings.node_name)
         self._reporter = Reporter()
         self._disturbed_s: float | None = None
@@ -84,8 +84,17 @@ class Agent:
                 )
                 await stack.enter_async_context(server)
             heard = kernel.monitor(neighbours=bool(self._reconciler.devices))
-            stack.callback(heard.close)
-            stack.enter_context(self._listening(heard))
+            stack.enter_context(
+                self._listening(
+                    heard, lambda messages: kernel.mark(self._reconciler, messages, echo_port=self._host.port)
+                )
+            )
+            if self.settings.masquerade:
+                stack.enter_context(
+                    self._listening(
+                        kernel.nft_monitor(), lambda messages: kernel.mark_nft(self._reconciler, messages)
+                    )
+                )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._feed.run(), name="feed")
                 tasks.create_task(self._turns(), name="turns")
@@ -151,13 +160,15 @@ class Agent:
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     @contextlib.contextmanager
-    def _listening(self, heard: Monitor) -> Iterator[None]:
+    def _listening(self, heard: Monitor, mark: Callable[[list[Message]], bool]) -> Iterator[None]:
+        """Wakes the loop of turns when events arrive in which `mark` finds something."""
+
         def arrived() -> None:
             messages, lost = heard.read()
             if lost:
                 log.warning("kernel_events_lost", effect="everything is read again")
                 self._reconciler.dirty.everything()
-            if kernel.mark(self._reconciler, messages, echo_port=self._host.port) or lost:
+            if mark(messages) or lost:
                 if self._disturbed_s is None:
                     self._disturbed_s = time.monotonic()
                 self._wake.set()
@@ -168,6 +179,7 @@ class Agent:
             yield
         finally:
             loop.remove_reader(heard.fileno())
+            heard.close()
 
     def _next_audit_s(self) -> float:
         return _loop_time_s() + self.settings.audit_period_s * random.uniform(0.8, 1.2)

@@ -1,51 +1,42 @@
-"""Who are the other nodes, and what of them has changed? The cluster as slim peers, from Node objects or from the ledger's pages.
-
-Peers are kept by uid: a re-created Node of the same name is another peer, and while both are known the older claim of a
-podCIDR stands, so a block that moves between nodes is replaced in place and never missing.
-"""
+"""What does the cluster say? Peers from one of the feeds, this node's own Node, the cluster's ranges: one snapshot of it all."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from msgspec import Raw
-
+from nodeipam_ctl.agent.peers import FromNodes, FromSlices, PeerSource, own_peer
 from nodeipam_ctl.agent.reconcile import Snapshot
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.kube.informer import Delta, Informer, Resource
-from nodeipam_ctl.kube.resources import nodes
-from nodeipam_ctl.kube.wire.nodes import NODES, decode_node
-from nodeipam_ctl.model import Node
+from nodeipam_ctl.kube.informer import Informer
+from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, service_cidrs, x_cluster_cidrs
+from nodeipam_ctl.kube.wire.envelope import Unreadable
+from nodeipam_ctl.model import ClusterCIDR, Node, ServiceCIDR
+from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.view import Peer
+from nodeipam_ctl.settings import AgentSettings
 
 
-def peer_of(node: Node) -> Peer:
-    """What routing needs of a Node: a tenth of even the slim record."""
-    return Peer(
-        name=node.name,
-        uid=node.uid,
-        pod_cidrs=node.pod_cidrs,
-        addresses=node.internal_ips,
-        since_s=node.created_s,
-        problems=node.problems,
-    )
-
-
-class NodeFeed:
-    """The peers from Node objects, beside any allocator; and this node's own Node, whole.
+class Feed:
+    """Follows the API server and gives snapshots.
 
     Args:
         changed: called, in the event loop, after anything that may matter has changed.
     """
 
-    def __init__(self, client: Client, node_name: str, *, changed: Callable[[], None]) -> None:
-        self._node_name = node_name
+    def __init__(self, client: Client, settings: AgentSettings, *, changed: Callable[[], None]) -> None:
+        self._settings = settings
         self._changed = changed
-        self._peers: Informer[Peer] = Informer(client, _peers(), self._heard)
-        self._own: Informer[Node] = Informer(client, nodes(name=node_name), self._heard)
-        self._kept: tuple[Peer, ...] | None = None
-        self._lists_us = False
+        self._source: PeerSource = (
+            FromSlices(client, self._heard) if settings.feed == "slices" else FromNodes(client, self._heard)
+        )
+        self._own: Informer[Node] = Informer(client, nodes(name=settings.node_name), self._heard)
+        self._pools: tuple[Informer[ClusterCIDR | Unreadable], ...] = (
+            Informer(client, cluster_cidrs(), self._heard),
+            Informer(client, x_cluster_cidrs(), self._heard),
+        )
+        self._services: Informer[ServiceCIDR | Unreadable] = Informer(client, service_cidrs(), self._heard)
+        self._kept: Snapshot | None = None
 
     @property
     def own_node(self) -> Node | None:
@@ -55,51 +46,73 @@ class NodeFeed:
     @property
     def problem(self) -> str:
         """Why the feed is not complete or not fresh, one line; empty when it is both."""
-        return self._peers.problem or self._own.problem
+        return next((part.problem for part in (self._source.informer, self._own) if part.problem), "")
 
     @property
     def synced(self) -> bool:
-        """Whether complete lists have been seen."""
-        return self._peers.synced.is_set() and self._own.synced.is_set()
+        """Whether complete lists of the nodes have been seen."""
+        return self._source.informer.synced.is_set() and self._own.synced.is_set()
 
     def snapshot(self) -> Snapshot:
-        """The cluster now."""
-        if self._kept is None:
-            self._kept = tuple(peer for peer in self._peers.store.values() if peer.name != self._node_name)
-            self._lists_us = len(self._kept) < len(self._peers.store)
-        own = self.own_node
-        return Snapshot(
-            own=peer_of(own) if own is not None else None,
-            peers=self._kept,
-            plausible=self._lists_us,
-            lists=self._peers.lists if self.synced else 0,
-        )
+        """The cluster now; the same object while nothing has changed."""
+        lists = self._source.informer.lists if self.synced else 0
+        if self._kept is None or self._kept.lists != lists:
+            self._kept = self._snapshot(lists)
+        return self._kept
 
     def relist(self) -> None:
         """Asks for another complete list: a mass removal waits for it."""
-        self._peers.relist()
+        self._source.informer.relist()
 
     async def run(self) -> None:
         """Follows the API server for ever."""
+        informers = (self._own, self._source.informer, *self._pools, self._services)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._own.run(), name="own-node")
-            tasks.create_task(self._peers.run(), name="peers")
-            tasks.create_task(self._announce_sync(), name="announce-sync")
+            for informer in informers:
+                tasks.create_task(informer.run(), name=f"informer-{informer.resource.name}")
+                # An empty list brings no delta, but it is news as well.
+                tasks.create_task(self._announce(informer.synced), name=f"synced-{informer.resource.name}")
 
-    async def _announce_sync(self) -> None:
-        await self._own.synced.wait()
-        await self._peers.synced.wait()
-        self._changed()  # also when the lists were empty: no delta has said so
+    def _snapshot(self, lists: int) -> Snapshot:
+        found = self._source.peers()
+        node = self.own_node
+        mine = found.pop(node.uid, None) if node is not None else None
+        others = tuple(peer for peer in found.values() if peer.name != self._settings.node_name)
+        return Snapshot(
+            own=own_peer(node, mine) if node is not None else None,
+            peers=others,
+            cluster_cidrs=self._ranges(),
+            service_cidrs=tuple(
+                cidr
+                for service in self._services.store.values()
+                if isinstance(service, ServiceCIDR)
+                for cidr in service.cidrs
+            ),
+            pools_known=all(pool.synced.is_set() for pool in self._pools),
+            plausible=self._plausible(node, mine),
+            lists=lists,
+        )
 
-    def _heard(self, _delta: Delta[Peer] | Delta[Node]) -> None:
+    def _plausible(self, node: Node | None, listed: Peer | None) -> bool:
+        """Whether the feed's list may be complete: this node, once it has podCIDRs, must be in it."""
+        if node is None:
+            return False
+        return listed is not None or (self._settings.feed == "slices" and not node.pod_cidrs)
+
+    def _ranges(self) -> tuple[Network, ...]:
+        return tuple(
+            cidr
+            for pools in self._pools
+            for pool in pools.store.values()
+            if isinstance(pool, ClusterCIDR)
+            for family in pool.families.values()
+            for cidr in family.cidrs
+        )
+
+    def _heard(self, _delta: object) -> None:
         self._kept = None
-        if self.synced:
-            self._changed()
+        self._changed()
 
-
-def _peers() -> Resource[Peer]:
-    def decode(raw: Raw) -> Peer | None:
-        node = decode_node(raw)
-        return peer_of(node) if node is not None else None
-
-    return Resource(name="nodes", path=NODES, decode=decode, key=lambda peer: peer.uid)
+    async def _announce(self, synced: asyncio.Event) -> None:
+        await synced.wait()
+        self._heard(None)

@@ -7,12 +7,15 @@ from collections.abc import Iterable
 
 from nodeipam_ctl.agent.reconcile import Reconciler
 from nodeipam_ctl.linux import links, rtnl
-from nodeipam_ctl.linux.netlink import Message, Monitor
+from nodeipam_ctl.linux.netlink import Message, Monitor, attributes
+from nodeipam_ctl.routing.masquerade import TABLE
 from nodeipam_ctl.routing.state import Kind
 from nodeipam_ctl.settings import ROUTE_PROTOCOL
 
 _LINK, _NEIGHBOUR, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 1, 3, 5, 7, 9, 11
 _IPV4_SETTINGS, _IPV6_SETTINGS = 24, 25
+_NETLINK_NETFILTER, _NFT_GROUP, _NFT_TABLE_NAME = 12, 7, 1
+_OUR_TABLE = TABLE.encode() + b"\0"
 _INDEX = struct.Struct("=xxxxi")  # at the same place in the headers of links, addresses and neighbours
 _ON_DEVICE = (Kind.LINK, Kind.ADDRESS, Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
 
@@ -21,6 +24,24 @@ def monitor(*, neighbours: bool) -> Monitor:
     """A monitor of what can disturb us; neighbours only for backends that keep some: ARP makes many events."""
     groups = [_LINK, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE, _IPV4_SETTINGS, _IPV6_SETTINGS]
     return Monitor([*groups, _NEIGHBOUR] if neighbours else groups)
+
+
+def nft_monitor() -> Monitor:
+    """A monitor of changes to nftables, whoever makes them."""
+    return Monitor([_NFT_GROUP], protocol=_NETLINK_NETFILTER)
+
+
+def mark_nft(reconciler: Reconciler, messages: Iterable[Message]) -> bool:
+    """Marks our table as doubtful when one of the events is about it; whether one was.
+
+    Every message about a table, chain, set, element or rule carries the table's name as its first attribute.
+    """
+    for message in messages:
+        name = attributes(message.body[4:]).get(_NFT_TABLE_NAME)
+        if name is not None and bytes(name) == _OUR_TABLE:
+            reconciler.dirty.kinds.add(Kind.NFT_TABLE)
+            return True
+    return False
 
 
 def mark(reconciler: Reconciler, messages: Iterable[Message], *, echo_port: int) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from nodeipam_ctl.errors import NodeIPAMError, NotFound, Transient
+from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
 from nodeipam_ctl.linux.netlink import KernelError
 from nodeipam_ctl.model import Finding
@@ -19,6 +20,7 @@ from nodeipam_ctl.routing.backends import Backend, devices_of_all
 from nodeipam_ctl.routing.contest import contested
 from nodeipam_ctl.routing.desired import Desired, Memo, conflist_path, desired
 from nodeipam_ctl.routing.guard import guarded
+from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl
 from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
 from nodeipam_ctl.settings import AgentSettings
@@ -41,6 +43,8 @@ class Snapshot:
     own: Peer | None = None
     peers: tuple[Peer, ...] = ()
     cluster_cidrs: tuple[Network, ...] = ()
+    service_cidrs: tuple[Network, ...] = ()
+    pools_known: bool = True
     plausible: bool = True
     lists: int = 0
 
@@ -101,6 +105,8 @@ class Reconciler:
         self._sysctls: tuple[str, ...] = ()
         self._held: frozenset[Key] = frozenset()
         self._held_at_list = 0
+        # Without masquerade nft need not exist, but a table that we left earlier is ours to remove.
+        self._uses_nft = settings.masquerade or nftables.available()
 
     def turn(self, snapshot: Snapshot) -> Turn:
         """Brings the host to what the snapshot asks for; what it cannot do is in the result.
@@ -154,12 +160,15 @@ class Reconciler:
             peers=snapshot.peers,
             facts=self.facts,
             cluster_cidrs=snapshot.cluster_cidrs,
+            service_cidrs=snapshot.service_cidrs,
+            pools_known=snapshot.pools_known,
         )
         answer = desired(view, self._backend, template=self._template, memo=self._memo)
         self._read(answer)
         state, conflicts = contested(answer.state, self._foreign)
         if answer.keep:
-            state = HostState({**self._all_observed(), **state.objects})
+            kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
+            state = HostState({**kept, **state.objects})
         return answer, state, (*answer.findings, *conflicts)
 
     def observed(self) -> HostState:
@@ -177,6 +186,7 @@ class Reconciler:
             table=self._settings.route_table,
             sysctls=sysctls,
             files=(str(conflist_path(self._settings.cni_conf_dir)),),
+            nft_tables=((TABLE_FAMILY, TABLE),) if self._uses_nft else (),
             wanted=self.wanted,
         )
         wanted = answer.state.objects

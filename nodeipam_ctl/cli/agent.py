@@ -48,7 +48,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     type=click.IntRange(1, 65535),
     help="UDP port; 8472 for vxlan, 4790 for vxlan-gpe by default.",
 )
-@flag("--feed", type=click.Choice(["nodes"]), default="nodes", help="Where other nodes are learned from.")
+@flag(
+    "--feed",
+    type=click.Choice(["nodes", "slices"]),
+    default="nodes",
+    help="Where other nodes are learned from: Node objects, or the controller's ledger.",
+)
 @flag(
     "--cni-conf-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -100,6 +105,17 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag("--service-cidr", type=_Networks(), default="", help="Service ranges, which no node may claim.")
 @flag(
+    "--masquerade/--no-masquerade",
+    default=True,
+    help="Give packets of our pods that leave the pod network the node's address.",
+)
+@flag(
+    "--non-masquerade-cidr",
+    type=_Networks(),
+    default="",
+    help="Where pods keep their address, besides the pod network.",
+)
+@flag(
     "--network-unavailable/--no-network-unavailable",
     default=True,
     help="Keep the Node's NetworkUnavailable condition true to what is so.",
@@ -127,6 +143,8 @@ def command(
     route_metric: int,
     route_table: int,
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
+    masquerade: bool,
+    non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
     network_unavailable: bool,
     log_format: str,
     log_level: str,
@@ -156,6 +174,8 @@ def command(
         route_metric=route_metric,
         route_table=route_table,
         service_cidrs=service_cidr,
+        masquerade=masquerade,
+        non_masquerade_cidrs=non_masquerade_cidr,
         network_unavailable=network_unavailable,
         log_format=log_format,
         log_level=log_level,

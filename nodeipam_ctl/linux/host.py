@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 
 from nodeipam_ctl.errors import NodeIPAMError, Permanent
-from nodeipam_ctl.linux import files, links, rtnl
+from nodeipam_ctl.linux import files, links, nftables, rtnl
 from nodeipam_ctl.linux.netlink import KernelError, Request, Socket
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
@@ -49,6 +49,7 @@ class Interest:
     table: int = 254
     sysctls: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    nft_tables: tuple[tuple[str, str], ...] = ()
     wanted: frozenset[Network] = frozenset()
 
 
@@ -151,7 +152,7 @@ class Host:
             case Kind.FILE:
                 found = (files.read_file(Path(path)) for path in interest.files)
             case Kind.NFT_TABLE:
-                found = ()
+                found = (nftables.read_table(family, name) for family, name in interest.nft_tables)
         return {obj.key: obj for obj in found if obj is not None}, foreign
 
     def apply(self, plan: HostPlan) -> Outcome:
@@ -184,8 +185,11 @@ class Host:
                     else:
                         _require_essentials(outcome, file)
                         files.write_file(file)
-                case NftTable():
-                    raise Permanent("nftables tables are not applied by this version")
+                case NftTable() as table:
+                    if change.op is Op.REMOVE:
+                        nftables.delete_table(table.family, table.name)
+                    else:
+                        nftables.replace_table(table)
                 case _:
                     raise AssertionError(change)
             outcome.done.append(change)

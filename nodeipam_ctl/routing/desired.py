@@ -8,10 +8,20 @@ from pathlib import Path
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
-from nodeipam_ctl.routing import backends, cni
+from nodeipam_ctl.routing import backends, cni, masquerade
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.peers import broken_records, claims, refusal
-from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, HostObject, HostState, Route, RouteType, Sysctl
+from nodeipam_ctl.routing.state import (
+    SINK_METRIC,
+    HostFile,
+    HostObject,
+    HostState,
+    Kind,
+    NftTable,
+    Route,
+    RouteType,
+    Sysctl,
+)
 from nodeipam_ctl.routing.view import NodeView, Peer, relevant
 
 FORWARDING = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}
@@ -24,14 +34,14 @@ class Desired:
     Attributes:
         findings: what has no object here, and why; each is one line for the operator.
         waiting: why this node cannot serve pods now, one line; empty when it can.
-        keep: nothing is removed from the host now: what stands in the way is expected to pass.
+        keep: kinds of which nothing is removed now: what stands in the way is expected to pass.
         routed: how many podCIDRs of peers have a route here.
     """
 
     state: HostState
     findings: tuple[Finding, ...] = ()
     waiting: str = ""
-    keep: bool = False
+    keep: frozenset[Kind] = frozenset()
     routed: int = 0
     pod_mtu_bytes: int | None = None
 
@@ -42,6 +52,8 @@ class Memo:
 
     basis: object = None
     answers: dict[Network, tuple[Peer, Toward]] = field(default_factory=dict)
+    nat_basis: object = None
+    nat: NftTable | None = None
 
 
 def desired(
@@ -62,11 +74,18 @@ def desired(
         objects += backends.load(name).own(vantage).objects
     routed = 0
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
-    for toward in _toward_all(holders, vantage, backend, memo):
+    outside: list[Network] = []
+    ranges = masquerade.Ranges(view.cluster_cidrs)
+    for cidr, toward in _toward_all(holders, vantage, backend, memo):
         objects += toward.objects
         unreachable += toward.findings
         routed += bool(toward.objects)
+        if not toward.refused and not ranges.cover(cidr):
+            outside.append(cidr)
     objects += _sinks(view)
+    nat = _nat(view, tuple(outside), memo)
+    if nat is not None:
+        objects.append(nat)
     pod_mtu = backend.pod_mtu_bytes(vantage)
     waiting, own_findings = _waiting(view, pod_mtu)
     if not waiting and view.own is not None and pod_mtu is not None:
@@ -75,7 +94,7 @@ def desired(
         state=HostState.of(objects),
         findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
         waiting=waiting,
-        keep=waiting.startswith(("WaitingForNode", "WaitingForUnderlay")),
+        keep=_kept(waiting, view),
         routed=routed,
         pod_mtu_bytes=pod_mtu,
     )
@@ -83,9 +102,9 @@ def desired(
 
 def _toward_all(
     holders: dict[Network, Peer], vantage: Vantage, backend: Backend, memo: Memo | None
-) -> Iterator[Toward]:
+) -> Iterator[tuple[Network, Toward]]:
     view = vantage.view
-    basis = (view.settings, view.own, view.facts)
+    basis = (view.settings, view.own, view.facts, view.service_cidrs)
     known = memo.answers if memo is not None and memo.basis == basis else {}
     answers: dict[Network, tuple[Peer, Toward]] = {}
     for cidr, peer in holders.items():
@@ -94,11 +113,31 @@ def _toward_all(
             answers[cidr] = before
         else:
             refused = refusal(cidr, peer, view)
-            answer = Toward(findings=(refused,)) if refused else backend.toward(peer, cidr, vantage)
+            answer = (
+                Toward(findings=(refused,), refused=True) if refused else backend.toward(peer, cidr, vantage)
+            )
             answers[cidr] = (peer, answer)
-        yield answers[cidr][1]
+        yield cidr, answers[cidr][1]
     if memo is not None:
         memo.basis, memo.answers = basis, answers
+
+
+def _nat(view: NodeView, outside: tuple[Network, ...], memo: Memo | None) -> NftTable | None:
+    if not view.settings.masquerade or not view.pools_known or view.own is None:
+        return None
+    basis = (view.settings, view.own.pod_cidrs, view.cluster_cidrs, outside)
+    if memo is not None and memo.nat_basis == basis:
+        return memo.nat
+    made = masquerade.table(view.own, view.cluster_cidrs + outside, view.settings)
+    if memo is not None:
+        memo.nat_basis, memo.nat = basis, made
+    return made
+
+
+def _kept(waiting: str, view: NodeView) -> frozenset[Kind]:
+    if waiting.startswith(("WaitingForNode", "WaitingForUnderlay")):
+        return frozenset(Kind)
+    return frozenset() if view.pools_known else frozenset({Kind.NFT_TABLE, Kind.FILE})
 
 
 def _settings(view: NodeView, holders: dict[Network, Peer]) -> Iterator[Sysctl]:
@@ -145,6 +184,11 @@ def _waiting(view: NodeView, pod_mtu_bytes: int | None) -> tuple[str, tuple[Find
             remedy="correct --node-ip of kubelet, or bring the device up",
         )
         return f"WaitingForUnderlay: no device holds {shown}", (finding,)
+    if view.settings.masquerade and not view.pools_known:
+        return (
+            "WaitingForClusterCIDRs: the cluster's ranges are not known yet, so nothing can be masqueraded",
+            (),
+        )
     missing = {family_of(cidr) for cidr in view.own.pod_cidrs} - view.facts.forwarding
     if missing:
         return f"WaitingForForwarding: the kernel does not forward {' and '.join(sorted(missing))} yet", ()

@@ -79,7 +79,7 @@ def _reason(cidr: Network, peer: Peer, view: NodeView) -> str | None:
     for mine in view.own.pod_cidrs if view.own else ():
         if overlaps(cidr, mine):
             return f"overlaps this node's own podCIDR {mine}"
-    for service in view.settings.service_cidrs:
+    for service in (*view.settings.service_cidrs, *view.service_cidrs):
         if overlaps(cidr, service):
             return f"overlaps the service range {service}"
     for link in view.facts.links:

@@ -231,11 +231,17 @@ class Sysctl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NftTable:
-    """An nftables table of ours, replaced whole; `text` is a table block as `nft list table` would print it."""
+    """An nftables table of ours, replaced whole.
+
+    Attributes:
+        digest: of the text that was wanted; two tables are equal when it is.
+        text: a table block for `nft -f`, or what `nft list table` printed.
+    """
 
     family: str
     name: str
-    text: str
+    digest: str
+    text: str = field(compare=False)
 
     @property
     def key(self) -> Key:

@@ -81,13 +81,21 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """The input of `desired`: one moment, complete."""
+    """The input of `desired`: one moment, complete.
+
+    Attributes:
+        cluster_cidrs: the ranges of every ClusterCIDR, which pods see each other in without masquerade.
+        service_cidrs: the cluster's Service ranges, besides those of the settings.
+        pools_known: whether `cluster_cidrs` is what the API server says, and not merely what we have not heard yet.
+    """
 
     settings: AgentSettings
     own: Peer | None
     peers: tuple[Peer, ...] = ()
     facts: HostFacts = field(default_factory=HostFacts)
     cluster_cidrs: tuple[Network, ...] = ()
+    service_cidrs: tuple[Network, ...] = ()
+    pools_known: bool = True
 
     def underlay(self, family: Family) -> tuple[UnderlayLink, Address] | None:
         """The device and address of this node's InternalIP of one family; InternalIP decides, not the default route."""

@@ -14,8 +14,8 @@ from typing import Any, Self, TypeVar
 
 from nodeipam_ctl.demo.apiserver import ApiServer
 from nodeipam_ctl.demo.apiserver.errors import ApiError
-from nodeipam_ctl.demo.apiserver.objects import WriteOptions
 from nodeipam_ctl.demo.apiserver.resources import Resource
+from nodeipam_ctl.demo.apiserver.writes import WriteOptions
 from tests.linux.namespaces import Namespace, Segment, python
 
 T = TypeVar("T")
@@ -162,6 +162,14 @@ class Cluster:
                 self.api.cluster.objects.create(self._nodes, "", wanted, _WRITE)
 
         self.do(self._call(create))
+
+    def install_crds(self) -> None:
+        """ClusterCIDR and PodCIDRSlice, as the product ships them."""
+        self.do(self._call(self.api.apply_crds, Path(__file__).parents[2] / "crds"))
+
+    def apply(self, obj: dict[str, Any]) -> None:
+        """Any object that is not a Node."""
+        self.do(self._call(self.api.apply, obj))
 
     def remove(self, name: str) -> None:
         """Deletes a Node."""

@@ -67,10 +67,15 @@ class Vantage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Toward:
-    """What one peer's podCIDR needs on this host: objects with exactly one route, or a finding that says why not."""
+    """What one peer's podCIDR needs on this host: objects with exactly one route, or a finding that says why not.
+
+    Attributes:
+        refused: the podCIDR would harm this host, so it counts as nobody's.
+    """
 
     objects: tuple[HostObject, ...] = ()
     findings: tuple[Finding, ...] = ()
+    refused: bool = False
 
 
 class Backend(Protocol):

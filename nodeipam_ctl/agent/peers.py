@@ -1,0 +1,105 @@
+"""Where are other nodes learned from? From Node objects, or from the pages of the ledger: both end as the same slim peers.
+
+Peers are kept by uid: a re-created Node of the same name is another peer, and while both are known the older claim of a
+podCIDR stands, so a block that moves between nodes is replaced in place and never missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+from msgspec import Raw
+
+from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.kube.informer import Informer, Resource
+from nodeipam_ctl.kube.resources import pod_cidr_slices
+from nodeipam_ctl.kube.wire.envelope import Unreadable
+from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
+from nodeipam_ctl.model import LedgerPage, LedgerState, Node, NodeUID
+from nodeipam_ctl.prefixes import sort_key
+from nodeipam_ctl.routing.view import Peer
+
+
+class PeerSource(Protocol):
+    """All nodes as one of the feeds knows them, this one included."""
+
+    @property
+    def informer(self) -> Informer[Peer] | Informer[LedgerPage | Unreadable]:
+        """What follows the API server."""
+        ...
+
+    def peers(self) -> dict[NodeUID, Peer]:
+        """The nodes by uid; the same objects as before where nothing changed."""
+        ...
+
+
+def peer_of(node: Node) -> Peer:
+    """What routing needs of a Node: a tenth of even the slim record."""
+    return Peer(
+        name=node.name,
+        uid=node.uid,
+        pod_cidrs=node.pod_cidrs,
+        addresses=node.internal_ips,
+        since_s=node.created_s,
+        problems=node.problems,
+    )
+
+
+class FromNodes:
+    """Every Node of the cluster, projected while it is read: the objects themselves are never kept."""
+
+    def __init__(self, client: Client, changed: Callable[[object], None]) -> None:
+        def decode(raw: Raw) -> Peer | None:
+            node = decode_node(raw)
+            return peer_of(node) if node is not None else None
+
+        resource = Resource(
+            name="nodes", path=NODES, decode=decode, key=lambda peer: peer.uid, glance=glance_node
+        )
+        self.informer: Informer[Peer] = Informer(client, resource, changed)
+
+    def peers(self) -> dict[NodeUID, Peer]:
+        """The nodes by uid."""
+        return {peer.uid: peer for peer in self.informer.store.values()}
+
+
+class FromSlices:
+    """The ledger's pages: what an assignment costs every agent is one page of about 3 kB, and a heartbeat costs nothing."""
+
+    def __init__(self, client: Client, changed: Callable[[object], None]) -> None:
+        self.informer: Informer[LedgerPage | Unreadable] = Informer(client, pod_cidr_slices(), changed)
+        self._known: dict[NodeUID, Peer] = {}
+
+    def peers(self) -> dict[NodeUID, Peer]:
+        """The nodes by uid: one peer for all lines of a node, IPv4 first."""
+        found: dict[NodeUID, Peer] = {}
+        for page in self.informer.store.values():
+            for line in page.entries if isinstance(page, LedgerPage) else ():
+                if line.state is not LedgerState.BOUND:
+                    continue
+                earlier = found.get(line.node_uid)
+                found[line.node_uid] = Peer(
+                    name=line.node,
+                    uid=line.node_uid,
+                    pod_cidrs=(line.cidr,)
+                    if earlier is None
+                    else tuple(sorted((*earlier.pod_cidrs, line.cidr), key=sort_key)),
+                    addresses=line.addresses or (earlier.addresses if earlier else ()),
+                    since_s=line.since_s if earlier is None else min(earlier.since_s, line.since_s),
+                )
+        before, self._known = self._known, found
+        for uid, peer in found.items():
+            if before.get(uid) == peer:
+                found[uid] = before[uid]
+        return found
+
+
+def own_peer(node: Node, ledger: Peer | None) -> Peer:
+    """This node's own record: its Node object, with further podCIDRs that the ledger gives it."""
+    own = peer_of(node)
+    if ledger is None or not own.pod_cidrs:
+        return own
+    more = tuple(cidr for cidr in ledger.pod_cidrs if cidr not in own.pod_cidrs)
+    return replace(own, pod_cidrs=own.pod_cidrs + more) if more else own

@@ -1,0 +1,98 @@
+"""How does an nftables table of ours reach the kernel, and is it still as we left it? Through `nft -f -`, whole, in one transaction.
+
+The kernel prints a table differently from how it was written, and every version of nft a little differently. So after writing
+a table we list it once and leave, in the comment of an empty chain in it, what was wanted and what the listing was: a later listing
+that differs means that somebody changed it. That also tells a restarted agent that nothing has to be done.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+
+from nodeipam_ctl.errors import Permanent
+from nodeipam_ctl.routing.masquerade import digest
+from nodeipam_ctl.routing.state import NftTable
+
+_SEAL = re.compile(r'\n?\tchain seal \{\n\t\tcomment "wanted=(\w+) listed=(\w+)"\n\t\}\n')
+_TIMEOUT_S = 10.0
+
+
+def read_table(family: str, name: str) -> NftTable | None:
+    """The table in the kernel; None when there is none. Its digest is what was wanted, or `changed` when it is not that any more.
+
+    Raises:
+        Permanent: nft does not work here.
+    """
+    listed = _list(family, name)
+    if listed is None:
+        return None
+    seal = _SEAL.search(listed)
+    intact = seal is not None and seal[2] == digest(_SEAL.sub("", listed))
+    return NftTable(
+        family=family, name=name, digest=seal[1] if seal is not None and intact else "changed", text=listed
+    )
+
+
+def replace_table(table: NftTable) -> None:
+    """Puts the table in the place of any former one, in one transaction: no packet sees neither.
+
+    Raises:
+        Permanent: nft does not work here, or the kernel refuses the table.
+    """
+    kind = f"{table.family} {table.name}"
+    _nft("-f", "-", text=f"table {kind}\ndelete table {kind}\n{table.text}")
+    listed = _list(table.family, table.name)
+    if listed is not None:
+        seal = f"wanted={table.digest} listed={digest(listed)}"
+        _nft("-f", "-", text=f'add chain {kind} seal {{ comment "{seal}"; }}\n')
+
+
+def delete_table(family: str, name: str) -> None:
+    """Removes the table if it is there.
+
+    Raises:
+        Permanent: nft does not work here.
+    """
+    kind = f"{family} {name}"
+    _nft("-f", "-", text=f"table {kind}\ndelete table {kind}\n")
+
+
+def available() -> bool:
+    """Whether nft can be run at all."""
+    try:
+        _nft("--version")
+    except Permanent:
+        return False
+    return True
+
+
+def _list(family: str, name: str) -> str | None:
+    done = _run(["-s", "list", "table", family, name], "")
+    if done.returncode == 0:
+        return done.stdout
+    if "No such file or directory" in done.stderr:
+        return None
+    raise Permanent(f"nft list table {family} {name}: {_reason(done.stderr)}")
+
+
+def _nft(*arguments: str, text: str = "") -> None:
+    done = _run(list(arguments), text)
+    if done.returncode != 0:
+        raise Permanent(f"nft: {_reason(done.stderr)}")
+
+
+def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["nft", *arguments], input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+    except FileNotFoundError as exc:
+        raise Permanent("nft is not installed: install nftables, or use --no-masquerade") from exc
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise Permanent(f"nft: {exc}") from exc
+
+
+def _reason(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    return lines[0].removeprefix("/dev/stdin:") if lines else "failed without a word"

@@ -1,0 +1,72 @@
+"""The text of the masquerade table."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, ip_network
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nodeipam_ctl.routing.masquerade import Ranges, table
+from nodeipam_ctl.settings import AgentSettings
+from tests.routing.views import N1, peer
+
+GOLDEN = """\
+table inet nodeipam {
+	set own4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.1.0/24 }
+	}
+	set inside4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.0.0/16, 169.254.0.0/16, 198.18.0.0/15, 224.0.0.0/4 }
+	}
+	set own6 {
+		type ipv6_addr
+		flags interval
+		elements = { fd00:244:0:1::/64 }
+	}
+	set inside6 {
+		type ipv6_addr
+		flags interval
+		elements = { fd00:244::/48, fe80::/10, ff00::/8 }
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat - 10; policy accept;
+		meta mark & 0x00004000 == 0x00004000 return
+		ip saddr @own4 ip daddr != @inside4 masquerade fully-random
+		ip6 saddr @own6 ip6 daddr != @inside6 masquerade fully-random
+	}
+}
+"""
+
+
+def test_the_table_is_this() -> None:
+    settings = AgentSettings(node_name="n1", non_masquerade_cidrs=(IPv4Network("198.18.0.0/15"),))
+    made = table(N1, (ip_network("10.244.0.0/16"), ip_network("fd00:244::/48")), settings)
+    assert made is not None
+    assert made.text == GOLDEN
+
+
+def test_the_table_does_not_depend_on_the_order_or_overlap_of_ranges() -> None:
+    settings = AgentSettings(node_name="n1")
+    ranges = (ip_network("10.244.0.0/16"), ip_network("10.245.0.0/16"), ip_network("10.244.7.0/24"))
+    assert table(N1, ranges, settings) == table(N1, ranges[::-1], settings)
+
+
+def test_there_is_no_table_without_a_pod_cidr() -> None:
+    assert table(peer("n1"), (), AgentSettings(node_name="n1")) is None
+
+
+blocks = st.builds(
+    lambda value, length: IPv4Network((value, length), strict=False),
+    st.integers(0, 2**16),
+    st.integers(16, 32),
+)
+
+
+@given(st.lists(blocks, max_size=5), blocks)
+def test_a_block_is_covered_when_one_range_contains_it(ranges: list[IPv4Network], block: IPv4Network) -> None:
+    assert Ranges(ranges).cover(block) == any(block.subnet_of(net) for net in ranges)
