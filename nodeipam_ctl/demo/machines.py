@@ -48,8 +48,8 @@ where=$1
 shift
 node=${{where%%/*}}
 case $where in
-*/*) exec nsenter -t "$(cat {MACHINES}/"$node"/pid)" -m -n -u -- nsenter --net=/run/netns/"${{where#*/}}" -- "$@" ;;
-*) exec nsenter -t "$(cat {MACHINES}/"$node"/pid)" -m -n -u -- "$@" ;;
+*/*) exec nsenter -t "$(cat {MACHINES}/"$node"/pid)" -m -n -u -r -- nsenter --net=/run/netns/"${{where#*/}}" -- "$@" ;;
+*) exec nsenter -t "$(cat {MACHINES}/"$node"/pid)" -m -n -u -r -- "$@" ;;
 esac
 """
 

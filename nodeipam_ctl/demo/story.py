@@ -179,9 +179,9 @@ def _show_logs(lab: Lab, report: Report) -> None:
 
 def _invite(host_pid: int, lab: Lab, report: Report, *, as_root: bool) -> None:
     entering = (
-        f"nsenter -t {host_pid} -m -n -u"
+        f"nsenter -t {host_pid} -m -n -u -r"
         if as_root
-        else f"nsenter -t {host_pid} -U -m -n -u --preserve-credentials"
+        else f"nsenter -t {host_pid} -U -m -n -u -r --preserve-credentials"
     )
     one, other = list(lab.nodes.values())[:2]
     report.plain(f"""
