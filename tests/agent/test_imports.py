@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-HEAVY = ("kopf", "kubernetes_asyncio", "pyroute2", "netaddr", "yaml", "celpy")
+HEAVY = ("kopf", "kubernetes_asyncio", "pyroute2", "netaddr", "yaml", "cel_expr_python")
 
 
 def test_the_agent_imports_nothing_heavy() -> None:
