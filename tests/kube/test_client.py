@@ -28,29 +28,29 @@ from tests.kube.scripted import Handler, Scripted, answer, cut, end, hang, raw, 
 NODE = "/api/v1/nodes/a"
 
 
-async def call(client: Client, method: str) -> bytes:
+async def call(client: Client, method: str, *, timeout_s: float = 20.0) -> bytes:
     match method:
         case "get":
-            return await client.get(NODE, timeout_s=0.3)
+            return await client.get(NODE, timeout_s=timeout_s)
         case "create":
-            return await client.create("/api/v1/nodes", b"{}", timeout_s=0.3)
+            return await client.create("/api/v1/nodes", b"{}", timeout_s=timeout_s)
         case "replace":
-            return await client.replace(NODE, b"{}", timeout_s=0.3)
+            return await client.replace(NODE, b"{}", timeout_s=timeout_s)
         case "patch":
-            return await client.patch(NODE, b"{}", timeout_s=0.3)
+            return await client.patch(NODE, b"{}", timeout_s=timeout_s)
         case _:
-            return await client.delete(NODE, timeout_s=0.3)
+            return await client.delete(NODE, timeout_s=timeout_s)
 
 
-async def watched(client: Client, *, silence_s: float = 5.0) -> list[bytes]:
-    async with client.watch("/x?watch=1", silence_s=silence_s, connect_timeout_s=0.2) as lines:
+async def watched(client: Client, *, silence_s: float = 20.0, connect_s: float = 20.0) -> list[bytes]:
+    async with client.watch("/x?watch=1", silence_s=silence_s, connect_timeout_s=connect_s) as lines:
         return [line async for line in lines]
 
 
 async def failure(handler: Handler, method: str) -> NodeIPAMError:
     async with Scripted(handler) as server, Client(Access(server=server.url)) as client:
         with pytest.raises(NodeIPAMError) as caught:
-            await call(client, method)
+            await call(client, method, timeout_s=0.3 if handler is hang else 20.0)
     return caught.value
 
 
@@ -253,7 +253,7 @@ async def test_a_silent_watch_is_given_up() -> None:
 async def test_why_a_watch_fails(handler: Handler, error: type[NodeIPAMError]) -> None:
     async with Scripted(handler) as server, Client(Access(server=server.url)) as client:
         with pytest.raises(error):
-            await watched(client)
+            await watched(client, connect_s=0.2 if handler is hang else 20.0)
 
 
 async def test_a_fast_server_cannot_fill_our_memory_through_a_watch() -> None:

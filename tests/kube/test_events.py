@@ -52,7 +52,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     async with (
         ApiServer() as server,
-        Client(Access(server=server.url, token=StaticToken(server.token)), timeout_s=2) as client,
+        Client(Access(server=server.url, token=StaticToken(server.token))) as client,
     ):
         yield World(server, client)
 
@@ -154,7 +154,7 @@ async def test_a_recorder_waits_for_events_without_asking_the_server() -> None:
         task = asyncio.create_task(recorder.run())
         await asyncio.sleep(0)
         recorder.normal(NODE, "A", "x")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while not await w.events():  # noqa: ASYNC110 - the server's events, not ours
                 await asyncio.sleep(0.005)
         task.cancel()

@@ -22,13 +22,14 @@ from nodeipam_ctl.kube.resources import nodes, pod_cidr_slices
 from nodeipam_ctl.model import Node
 from tests.kube.scripted import Scripted, answer, cut, end, refusal, stream
 
-QUICK = Timing(watch_s=60, silence_s=0.3, list_timeout_s=5, page=3)
+PATIENT = Timing(watch_s=60, silence_s=20, list_timeout_s=20, page=3)
+IMPATIENT = Timing(watch_s=60, silence_s=0.3, list_timeout_s=20, page=3)
 
 
 class Watched:
     """A server, a client, an informer of Nodes that runs, and the deltas it delivered."""
 
-    def __init__(self, server: ApiServer, client: Client, *, timing: Timing = QUICK) -> None:
+    def __init__(self, server: ApiServer, client: Client, *, timing: Timing = PATIENT) -> None:
         self.server = server
         self.client = client
         self.deltas: list[Delta[Node]] = []
@@ -53,17 +54,17 @@ class Watched:
         return {node.name for node in self.informer.store.values()}
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not condition():  # noqa: ASYNC110 - the condition is the server's and the kernel's
                 await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
-async def running() -> AsyncIterator[Watched]:
+async def running(timing: Timing = PATIENT) -> AsyncIterator[Watched]:
     async with ApiServer(bookmark_every_s=0.1) as server:
         access = Access(server=server.url, token=StaticToken(server.token))
-        async with Client(access, timeout_s=5) as client:
-            made = Watched(server, client)
+        async with Client(access) as client:
+            made = Watched(server, client, timing=timing)
             task = asyncio.create_task(made.informer.run())
             try:
                 yield made
@@ -155,7 +156,7 @@ async def test_an_expired_watch_lists_again_and_reports_the_difference() -> None
 
 
 async def test_a_silently_stalled_watch_is_noticed() -> None:
-    async with running() as watched:
+    async with running(IMPATIENT) as watched:
         await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
         watched.server.faults.stall_watches("nodes")
         await watched.create("n1")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from nodeipam_ctl.kube.lease import Elector, leadership
 from nodeipam_ctl.kube.wire.leases import lease_path
 from nodeipam_ctl.settings import LeaseSettings
 
-SETTINGS = LeaseSettings(request_timeout_s=0.1)
+SETTINGS = LeaseSettings(request_timeout_s=5.0)
 
 
 @pytest.fixture(autouse=True)
@@ -43,10 +44,10 @@ class World:
         self.now_s += wait_s
         await asyncio.sleep(0)
 
-    def candidate(self, identity: str, *, wall_skew_s: float = 0.0) -> Elector:
+    def candidate(self, identity: str, *, wall_skew_s: float = 0.0, timeout_s: float = 5.0) -> Elector:
         return Elector(
             self.client,
-            SETTINGS,
+            replace(SETTINGS, request_timeout_s=timeout_s),
             identity=identity,
             clock=lambda: self.now_s,
             wall_clock=lambda: 1_800_000_000 + self.now_s + wall_skew_s,
@@ -63,7 +64,7 @@ class World:
 async def world() -> AsyncIterator[World]:
     async with (
         ApiServer() as server,
-        Client(Access(server=server.url, token=StaticToken(server.token)), timeout_s=2) as client,
+        Client(Access(server=server.url, token=StaticToken(server.token))) as client,
     ):
         yield World(server, client)
 
@@ -134,7 +135,7 @@ async def test_a_holder_that_cannot_renew_stops_before_anybody_else_may_start() 
 @pytest.mark.parametrize("effect", [Effect.CUT_AFTER, Effect.CUT_BEFORE, Effect.HANG])
 async def test_one_lost_renewal_does_no_harm(effect: Effect) -> None:
     async with world() as w:
-        a = w.candidate("a")
+        a = w.candidate("a", timeout_s=1.0 if effect is Effect.HANG else 5.0)
         await a.try_acquire()
         w.server.faults.add(fault(effect))
         w.now_s += 2
@@ -205,7 +206,7 @@ async def test_losing_the_lease_calls_the_hard_exit() -> None:
         lost = asyncio.Event()
         w.server.faults.add(fault(Effect.REFUSE, times=None))
         async with leadership(a, lost=lost.set):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 await lost.wait()
         assert not a.leading()
 
@@ -219,7 +220,7 @@ async def test_a_bug_while_holding_calls_the_hard_exit_too() -> None:
             raise ZeroDivisionError
 
         a._sleep = broken
-        async with leadership(a, lost=lost.set), asyncio.timeout(5):
+        async with leadership(a, lost=lost.set), asyncio.timeout(30):
             await lost.wait()
 
 
