@@ -41,6 +41,10 @@ class JsonPath:
                 steps.append(("every", None) if match["index"] == "*" else ("index", int(match["index"])))
             else:
                 steps.append(("where", (match["key"].split("."), match["value"])))
+        if at != len(path):
+            steps = [
+                ("nothing", None)
+            ]  # a path that is not read to its end must not find what its beginning names
         object.__setattr__(self, "_steps", tuple(steps))
 
     def values(self, obj: Any) -> list[Any]:
@@ -69,6 +73,8 @@ def _walk(value: Any, kind: str, argument: Any) -> list[Any]:
         if isinstance(value, dict):
             return list(value.values())
         return list(value) if isinstance(value, list) else []
+    if kind == "nothing":
+        return []
     path, wanted = argument
     return [one for one in value if _lookup(one, path) == wanted] if isinstance(value, list) else []
 
