@@ -128,11 +128,17 @@ class Ledger:
         """Whether `step` may have something to write."""
         return bool(self._book.wanted or self._book.dropped)
 
-    def step(self, now: float) -> Step:
+    def step(self, now: float, busy: Iterable[Network] = ()) -> Step:
         """What to write now; nothing when everything stands that is wanted, as far as is known.
 
         Wishes that turn out to be impossible are dropped and returned as conflicts.
+
+        Args:
+            now: seconds since the epoch.
+            busy: pages of which a write is under way. Nothing is planned for them, so a step may be taken while others of the
+                one before are still out: what depends on those waits for `wrote`.
         """
-        step = Planner(self._book, now).step()
+        under_way = frozenset((family_of(page), key_of(page)) for page in busy)
+        step = Planner(self._book, now, under_way).step()
         self._book.forget_idle()
         return step

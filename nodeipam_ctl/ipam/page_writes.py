@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -109,11 +109,13 @@ class Planner:
     Args:
         book: what is known and wanted; wishes that cannot come true are removed from it.
         now: seconds since the epoch.
+        busy: pages of which a write is under way: nothing is planned for them.
     """
 
-    def __init__(self, book: Book, now: float) -> None:
+    def __init__(self, book: Book, now: float, busy: Collection[At] = ()) -> None:
         self._book = book
         self._now = now
+        self._busy = busy
         self._writes: dict[At, PageWrite] = {}
         self._conflicts: list[Conflict] = []
         self._opening: dict[
@@ -138,6 +140,8 @@ class Planner:
         )
 
     def _plan(self, at: At) -> None:
+        if at in self._busy:
+            return
         family, page = at
         book = self._book
         known = book.pages.get(at)
@@ -209,7 +213,7 @@ class Planner:
 
     def _close(self, at: At, above: At, entry: LedgerEntry) -> None:
         """Empties a page, and those below it first, so that a larger block may take its place on the page above."""
-        if at in self._writes:
+        if at in self._writes or at in self._busy:
             return  # it is written already in this step: look again in the next
         family = at[0]
         lines = self._without_dropped(at)
