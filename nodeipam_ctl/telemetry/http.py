@@ -1,6 +1,6 @@
 """How do probes and Prometheus ask us? A very small HTTP/1.1 server for three paths.
 
-aiohttp's server would cost an agent 3 MB for three GETs without bodies, so this one is written by hand: it reads a request's
+aiohttp would cost an agent more than 10 MB for three GETs without bodies, so this one is written by hand: it reads a request's
 head (at most 8 kB within 10 s), answers, and closes. It trusts nothing it reads and can do nothing but read.
 """
 

@@ -14,7 +14,6 @@ from prometheus_client.registry import Collector
 from nodeipam_ctl import __version__
 
 PREFIX = "nodeipam"
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
