@@ -7,9 +7,11 @@ allocator: what a page says that others wrote is occupied, and a promise that me
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 import structlog
+from msgspec import Raw
 
 from nodeipam_ctl.controller.page_writer import PageWriter
 from nodeipam_ctl.errors import NodeIPAMError, NotFound
@@ -20,7 +22,7 @@ from nodeipam_ctl.ipam.page_writes import Conflict, PageWrite
 from nodeipam_ctl.ipam.pages import page_name, page_of
 from nodeipam_ctl.kube.client import Client, segment
 from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
-from nodeipam_ctl.kube.wire.envelope import Unreadable
+from nodeipam_ctl.kube.wire.envelope import Unreadable, decode_metadata
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node
 from nodeipam_ctl.model import (
     Assignment,
@@ -33,7 +35,7 @@ from nodeipam_ctl.model import (
     NodeUID,
     Severity,
 )
-from nodeipam_ctl.prefixes import Network
+from nodeipam_ctl.prefixes import Network, contains
 
 log = structlog.get_logger(__name__)
 
@@ -82,7 +84,8 @@ class LedgerKeeper:
         self._ledger = Ledger()
         self._writer = PageWriter(client, self, in_flight=PAGES_IN_FLIGHT, counted=counted)
         self._open: dict[NodeUID, Assignment] = {}
-        self._known: dict[str, tuple[str, int]] = {}  # uid and turn of each page, as last read or written
+        self._uids: dict[str, str] = {}  # of each page, as last read or written
+        self._versions: dict[str, deque[str]] = {}  # resourceVersions of each page that are our own work
         self._unreadable: set[str] = set()
         self._wanted = asyncio.Event()
         self._unseen = asyncio.Event()
@@ -166,6 +169,20 @@ class LedgerKeeper:
 
     # ---- from the pages ----
 
+    def glance(self, raw: Raw) -> tuple[str, str, int] | None:
+        """Lets the pages' informer drop the echoes of our own writes unread: half of what it gets in a burst.
+
+        While a write of a page is under way, whatever comes is dropped: if it was not our own write, ours will fail, and
+        the page is then read.
+        """
+        metadata = decode_metadata(raw)
+        if metadata is None:
+            return None
+        name, version = metadata.name, metadata.resourceVersion
+        if name in self._writer or version in self._versions.get(name, ()):
+            return name, version, 0
+        return name, version, hash(version) or 1
+
     def on_page(self, delta: Delta[LedgerPage | Unreadable]) -> None:
         """One difference in the ledger's pages, from their informer: an echo of ours, or somebody else's write."""
         match delta:
@@ -182,7 +199,8 @@ class LedgerKeeper:
         """A page write stands, from the writer."""
         page = write.page
         self._ledger.wrote(write, resource_version=resource_version, uid=uid)
-        self._known[page.name] = (uid or page.uid, page.turn)
+        self._uids[page.name] = uid or page.uid
+        self._versions.setdefault(page.name, deque(maxlen=4)).append(resource_version)
         for line in page.entries:
             if line.state is LedgerState.BOUND and line.node_uid in self._open:
                 self._stands_already(line.node_uid)
@@ -192,7 +210,7 @@ class LedgerKeeper:
     def reread(self, write: PageWrite, page: LedgerPage | None) -> None:
         """A page write did not stand, or may not, and this is the page now, from the writer."""
         if page is None:
-            self._known.pop(write.page.name, None)
+            self._uids.pop(write.page.name, None)
             self._ledger.missing(write.page.page)
         else:
             self._see(page)
@@ -234,12 +252,12 @@ class LedgerKeeper:
                 if node.pod_cidrs:
                     for line in self._allocator.lines(node.uid):
                         self._ledger.want(line)
-        step = self._ledger.step(self._clock())
+        step = self._ledger.step(self._clock(), self._writer.under_way())
         for conflict in step.conflicts:
             self._conflicted(conflict)
-        for write in step.writes:
-            if write.page.name not in self._writer:
-                self._writer.submit(write)
+        # In the order of the addresses, not family by family: a node needs its blocks of both.
+        for write in sorted(step.writes, key=lambda write: write.page.page.network_address.packed[-4:]):
+            self._writer.submit(write)
 
     # ---- private ----
 
@@ -248,13 +266,9 @@ class LedgerKeeper:
             self._wanted.set()
 
     def _see(self, page: LedgerPage) -> None:
-        uid, turn = self._known.get(page.name, ("", -1))
-        if uid == page.uid and page.turn <= turn:
-            return  # an echo of what we know
-        under_way = self._writer.open_write(page.name)
         self._ledger.see(page)
-        self._known[page.name] = (page.uid, page.turn)
-        if not self._started or (under_way is not None and under_way.page.entries == page.entries):
+        self._uids[page.name] = page.uid
+        if not self._started:
             return
         self._readable(page)
         for line in self._allocator.adopt(page.entries, self._clock()):
@@ -271,18 +285,18 @@ class LedgerKeeper:
 
     def _page_deleted(self, page: LedgerPage) -> None:
         """Somebody deleted a page: its lines are written again."""
-        if self._known.get(page.name, (page.uid, 0))[0] != page.uid:
+        if self._uids.get(page.name, page.uid) != page.uid or not self._started:
             return  # it has been written again already
-        self._known.pop(page.name, None)
+        log.warning(
+            "ledger_page_deleted_by_another", page=page.name, remedy="leave these objects to nodeipam-ctl"
+        )
+        self._uids.pop(page.name, None)
+        uids = {entry.node_uid for entry in self._ledger.entries() if contains(page.page, entry.cidr)}
         self._ledger.missing(page.page)
-        if self._started:
-            log.warning(
-                "ledger_page_deleted_by_another", page=page.name, remedy="leave these objects to nodeipam-ctl"
-            )
-            for line in page.entries:
-                for wanted in self._allocator.lines(line.node_uid):
-                    self._ledger.want(wanted)
-            self._wake()
+        for uid in uids:
+            for wanted in self._allocator.lines(uid):
+                self._ledger.want(wanted)
+        self._wake()
 
     def _stands_already(self, uid: NodeUID) -> None:
         """Has a Node patched if all its lines stand."""

@@ -26,6 +26,7 @@ from nodeipam_ctl.kube.client import Client, segment
 from nodeipam_ctl.kube.wire.envelope import Unreadable, decode_metadata
 from nodeipam_ctl.kube.wire.slices import POD_CIDR_SLICES, decode_slice, encode_slice
 from nodeipam_ctl.model import LedgerPage
+from nodeipam_ctl.prefixes import Network
 
 log = structlog.get_logger(__name__)
 
@@ -87,10 +88,9 @@ class PageWriter:
     def __len__(self) -> int:
         return len(self._open)
 
-    def open_write(self, name: str) -> PageWrite | None:
-        """The write of this page that is under way."""
-        job = self._open.get(name)
-        return job.write if job is not None else None
+    def under_way(self) -> tuple[Network, ...]:
+        """The pages of which a write is under way."""
+        return tuple(job.write.page.page for job in self._open.values())
 
     def submit(self, write: PageWrite) -> None:
         """Starts a write of a page of which none is under way."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
+
+from msgspec import Raw
 
 from nodeipam_ctl.kube.informer import Informer, Resource
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
@@ -26,9 +29,11 @@ def pool_resources() -> tuple[Resource[ClusterCIDR | Unreadable], ...]:
     )
 
 
-def page_resource() -> Resource[LedgerPage | Unreadable]:
+def page_resource(
+    glance: Callable[[Raw], tuple[str, str, int] | None],
+) -> Resource[LedgerPage | Unreadable]:
     """The ledger's pages, which must exist as a type."""
-    return replace(pod_cidr_slices(), optional=False)
+    return replace(pod_cidr_slices(), optional=False, glance=glance)
 
 
 def service_resource() -> Resource[ServiceCIDR | Unreadable]:
