@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from nodeipam_ctl.ipam.blocks import key_of
-from nodeipam_ctl.ipam.lines import stands, without_time
+from nodeipam_ctl.ipam.lines import same, stands
 from nodeipam_ctl.ipam.page_writes import Book, PageWrite, Planner, Step
 from nodeipam_ctl.ipam.pages import page_key
 from nodeipam_ctl.model import LedgerEntry, LedgerPage, LedgerState, NodeUID
@@ -107,7 +107,7 @@ class Ledger:
         at = (family, page)
         present = self._book.lines_of(at).get(key)
         self._book.unwant(at, key)
-        if present is None or without_time(present) != without_time(entry):
+        if present is None or not same(present, entry):
             self._book.wanted.setdefault(at, {})[key] = entry
         return True
 

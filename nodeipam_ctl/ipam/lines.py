@@ -60,9 +60,16 @@ def place(lines: Lines, entry: LedgerEntry, *, may_go: Callable[[LedgerEntry], b
     return None
 
 
-def without_time(entry: LedgerEntry) -> LedgerEntry:
-    """A line without the time since which it stands: two that differ in nothing else say the same."""
-    return replace(entry, since_s=0.0)
+def same(a: LedgerEntry, b: LedgerEntry) -> bool:
+    """Whether two lines of one block say the same; the time since which they stand is left out."""
+    return (
+        a.node_uid == b.node_uid
+        and a.state is b.state
+        and a.addresses == b.addresses
+        and a.cluster_cidr == b.cluster_cidr
+        and a.reusable_at_s == b.reusable_at_s
+        and a.node == b.node
+    )
 
 
 def is_over(line: LedgerEntry, now: float) -> bool:

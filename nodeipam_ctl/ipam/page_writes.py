@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from nodeipam_ctl.ipam.blocks import covers, key_of, length_of, network_of
-from nodeipam_ctl.ipam.lines import Lines, by_key, is_over, place, without_time
+from nodeipam_ctl.ipam.lines import Lines, by_key, is_over, place, same
 from nodeipam_ctl.ipam.pages import page_key, page_name
 from nodeipam_ctl.model import LedgerEntry, LedgerPage, LedgerState, NodeUID
 from nodeipam_ctl.prefixes import Family
@@ -173,7 +173,7 @@ class Planner:
         if entry.state is LedgerState.RESTING and (present is None or present.node_uid != entry.node_uid):
             self._book.unwant(at, key)  # nothing of this node stands there that could rest
             return
-        if present is not None and without_time(present) == without_time(entry):
+        if present is not None and same(present, entry):
             self._book.unwant(at, key)
             return
         problem = place(lines, entry, may_go=lambda line: self._may_go(at, line))
