@@ -53,17 +53,14 @@ def mark(reconciler: Reconciler, messages: Iterable[Message], *, echo_port: int)
     ours = _indexes(reconciler)
     dirty = reconciler.dirty
     touched = False
-    wanted = None
     for message in messages:
         if message.port == echo_port:
             continue
         match message.type:
             case rtnl.RTM_NEWROUTE | rtnl.RTM_DELROUTE:
-                if rtnl.route_protocol(message.body) != ROUTE_PROTOCOL:
-                    if wanted is None:
-                        wanted = frozenset(rtnl.packed_destination(net) for net in reconciler.wanted)
-                    if rtnl.route_destination(message.body) not in wanted:
-                        continue
+                foreign = rtnl.route_protocol(message.body) != ROUTE_PROTOCOL
+                if foreign and rtnl.route_destination(message.body) not in reconciler.wanted:
+                    continue
                 dirty.kinds.add(Kind.ROUTE)
             case links.RTM_NEWLINK | links.RTM_DELLINK | rtnl.RTM_NEWADDR | rtnl.RTM_DELADDR:
                 dirty.facts = True

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from nodeipam_ctl.errors import NodeIPAMError, NotFound, Transient
 from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
 from nodeipam_ctl.linux.netlink import KernelError
+from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Network
@@ -28,7 +30,7 @@ from nodeipam_ctl.settings import AgentSettings
 _EEXIST = 17
 _MOST_PASSES = 4
 _COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
-_SHAPES_FACTS = (Kind.SYSCTL, Kind.LINK, Kind.ADDRESS, Kind.FILE)
+_SHAPES_FACTS = (Kind.SYSCTL, Kind.LINK, Kind.ADDRESS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,18 @@ class Dirty:
         return self.facts or bool(self.kinds)
 
 
+class _Wanted:
+    """The destinations of a state's routes, found when somebody asks."""
+
+    def __init__(self, state: HostState) -> None:
+        self._state = state
+
+    @cached_property
+    def destinations(self) -> frozenset[PackedDestination]:
+        routes = (obj for obj in self._state.objects.values() if isinstance(obj, Route))
+        return frozenset(packed_destination(route.dst) for route in routes)
+
+
 class Reconciler:
     """Keeps one host as one snapshot wants it. Blocking: the caller runs turns in a thread, one at a time."""
 
@@ -93,7 +107,7 @@ class Reconciler:
     ) -> None:
         self.dirty = Dirty()
         self.facts = HostFacts()
-        self.wanted: frozenset[Network] = frozenset()
+        self._wanted = _Wanted(HostState())
         self.devices = devices_of_all(settings)
         self._settings = settings
         self._host = host
@@ -171,6 +185,11 @@ class Reconciler:
             state = HostState({**kept, **state.objects})
         return answer, state, (*answer.findings, *conflicts)
 
+    @property
+    def wanted(self) -> frozenset[PackedDestination]:
+        """Destinations that we route: foreign routes to others are none of our business."""
+        return self._wanted.destinations
+
     def observed(self) -> HostState:
         """What of ours the host has, as far as we know."""
         return HostState(self._all_observed())
@@ -180,14 +199,14 @@ class Reconciler:
         if sysctls != self._sysctls:
             self._sysctls = sysctls
             self.dirty.kinds.add(Kind.SYSCTL)
-        self.wanted = frozenset(r.dst for r in answer.state.of_kind(Kind.ROUTE) if isinstance(r, Route))
+        self._wanted = _Wanted(answer.state)
         interest = Interest(
             devices=self.devices,
             table=self._settings.route_table,
             sysctls=sysctls,
             files=(str(conflist_path(self._settings.cni_conf_dir)),),
             nft_tables=((TABLE_FAMILY, TABLE),) if self._uses_nft else (),
-            wanted=self.wanted,
+            wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
         wanted = answer.state.objects
         for kind in Kind:

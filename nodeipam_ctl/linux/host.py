@@ -50,7 +50,7 @@ class Interest:
     sysctls: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     nft_tables: tuple[tuple[str, str], ...] = ()
-    wanted: frozenset[Network] = frozenset()
+    wanted: frozenset[rtnl.PackedDestination] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -269,7 +269,6 @@ class Host:
 
     def _routes(self, interest: Interest) -> tuple[list[HostObject], tuple[Route, ...]]:
         name_of = self._name_of()
-        wanted = frozenset(rtnl.packed_destination(network) for network in interest.wanted)
         ours: list[HostObject] = []
         foreign: list[Route] = []
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -277,7 +276,7 @@ class Host:
                 messages = self._socket.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, interest.table))
                 for message in messages:
                     mine = rtnl.route_protocol(message.body) == ROUTE_PROTOCOL
-                    if not mine and rtnl.route_destination(message.body) not in wanted:
+                    if not mine and rtnl.route_destination(message.body) not in interest.wanted:
                         continue
                     route = rtnl.decode_route(message.body, name_of)
                     if route is not None:

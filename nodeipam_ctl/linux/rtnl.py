@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Mapping
-from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import assert_never
 
@@ -57,6 +56,9 @@ _NUD_PERMANENT = 0x80
 _NTF_SELF = 0x02
 AF_BRIDGE = 7
 
+PackedDestination = tuple[int, bytes]
+"""Prefix length and address of a route, as cheap to make from a message as from a network."""
+
 _ADD = {Op.ADD: NLM_F_CREATE | NLM_F_EXCL, Op.REPLACE: NLM_F_CREATE | NLM_F_REPLACE, Op.REMOVE: 0}
 
 
@@ -103,7 +105,7 @@ def route_protocol(body: memoryview) -> int:
     return body[5]
 
 
-def route_destination(body: memoryview) -> tuple[int, bytes] | None:
+def route_destination(body: memoryview) -> PackedDestination | None:
     """Prefix length and packed address of a route message; None for the default route. Cheap: foreign routes may be many."""
     place, end = 12, len(body)
     while place + 4 <= end:
@@ -116,7 +118,7 @@ def route_destination(body: memoryview) -> tuple[int, bytes] | None:
     return None
 
 
-def packed_destination(network: Network) -> tuple[int, bytes]:
+def packed_destination(network: Network) -> PackedDestination:
     """A network in the form of `route_destination`."""
     return network.prefixlen, network.network_address.packed
 
@@ -192,13 +194,11 @@ def neighbour_device(body: memoryview) -> int:
     return index
 
 
-@lru_cache(maxsize=16384)
 def address(packed: bytes) -> Address:
-    """An address from its bytes; one object for each, since desired and observed hold the same thousands."""
+    """An address from its bytes."""
     return IPv4Address(packed) if len(packed) == 4 else IPv6Address(packed)
 
 
-@lru_cache(maxsize=16384)
 def _network(packed: bytes, prefix_length: int) -> Network:
     return (IPv4Network if len(packed) == 4 else IPv6Network)((packed, prefix_length))
 

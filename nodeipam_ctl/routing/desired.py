@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
@@ -16,6 +18,7 @@ from nodeipam_ctl.routing.state import (
     HostFile,
     HostObject,
     HostState,
+    Key,
     Kind,
     NftTable,
     Route,
@@ -46,12 +49,20 @@ class Desired:
     pod_mtu_bytes: int | None = None
 
 
+class _Answer(NamedTuple):
+    """What a peer's podCIDR needs, with the keys of its objects, which take longer to make than to compare."""
+
+    peer: Peer
+    toward: Toward
+    keyed: tuple[tuple[Key, HostObject], ...]
+
+
 @dataclass(slots=True)
 class Memo:
     """Answers of the last view by podCIDR, kept while everything but the peers is the same: one changed peer of 5,000 costs one."""
 
     basis: object = None
-    answers: dict[Network, tuple[Peer, Toward]] = field(default_factory=dict)
+    answers: dict[Network, _Answer] = field(default_factory=dict)
     nat_basis: object = None
     nat: NftTable | None = None
 
@@ -74,12 +85,13 @@ def desired(
         objects += backends.load(name).own(vantage).objects
     routed = 0
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
+    pairs: list[tuple[Key, HostObject]] = []
     outside: list[Network] = []
     ranges = masquerade.Ranges(view.cluster_cidrs)
-    for cidr, toward in _toward_all(holders, vantage, backend, memo):
-        objects += toward.objects
+    for cidr, (_, toward, keyed) in _toward_all(holders, vantage, backend, memo):
+        pairs += keyed
         unreachable += toward.findings
-        routed += bool(toward.objects)
+        routed += bool(keyed)
         if not toward.refused and not ranges.cover(cidr):
             outside.append(cidr)
     objects += _sinks(view)
@@ -91,7 +103,7 @@ def desired(
     if not waiting and view.own is not None and pod_mtu is not None:
         objects.append(_conflist(view, view.own.pod_cidrs, pod_mtu, template))
     return Desired(
-        state=HostState.of(objects),
+        state=HostState.of_keyed(chain(((obj.key, obj) for obj in objects), pairs)),
         findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
         waiting=waiting,
         keep=_kept(waiting, view),
@@ -102,22 +114,22 @@ def desired(
 
 def _toward_all(
     holders: dict[Network, Peer], vantage: Vantage, backend: Backend, memo: Memo | None
-) -> Iterator[tuple[Network, Toward]]:
+) -> Iterator[tuple[Network, _Answer]]:
     view = vantage.view
-    basis = (view.settings, view.own, view.facts, view.service_cidrs)
+    underlay = tuple(link for link in view.facts.links if not link.ours)
+    basis = (view.settings, view.own, underlay, view.service_cidrs)
     known = memo.answers if memo is not None and memo.basis == basis else {}
-    answers: dict[Network, tuple[Peer, Toward]] = {}
+    answers: dict[Network, _Answer] = {}
     for cidr, peer in holders.items():
-        before = known.get(cidr)
-        if before is not None and (before[0] is peer or before[0] == peer):
-            answers[cidr] = before
-        else:
+        answer = known.get(cidr)
+        if answer is None or not (answer.peer is peer or answer.peer == peer):
             refused = refusal(cidr, peer, view)
-            answer = (
+            toward = (
                 Toward(findings=(refused,), refused=True) if refused else backend.toward(peer, cidr, vantage)
             )
-            answers[cidr] = (peer, answer)
-        yield cidr, answers[cidr][1]
+            answer = _Answer(peer, toward, tuple((obj.key, obj) for obj in toward.objects))
+        answers[cidr] = answer
+        yield cidr, answer
     if memo is not None:
         memo.basis, memo.answers = basis, answers
 

@@ -60,15 +60,18 @@ class Ranges:
     """Is a block inside one of a few ranges? Answers for thousands of blocks."""
 
     def __init__(self, ranges: Iterable[Network]) -> None:
-        self._bounds: dict[int, list[tuple[int, int]]] = {4: [], 6: []}
+        self._bounds: dict[int, list[tuple[int, int, int]]] = {4: [], 6: []}
         for net in ranges:
-            self._bounds[net.version].append((int(net.network_address), int(net.broadcast_address)))
+            bounds = int(net.network_address), int(net.broadcast_address), net.prefixlen
+            self._bounds[net.version].append(bounds)
 
     def cover(self, block: Network) -> bool:
-        """Whether one range holds the whole block."""
-        first = int(block.network_address)
-        size = (1 << (block.max_prefixlen - block.prefixlen)) - 1
-        return any(low <= first and first + size <= high for low, high in self._bounds[block.version])
+        """Whether one range holds the whole block; CIDRs never overlap in part."""
+        first, length = int(block.network_address), block.prefixlen
+        for low, high, shortest in self._bounds[block.version]:
+            if low <= first <= high and length >= shortest:
+                return True
+        return False
 
 
 def _exempt(known: Iterable[Network], family: Family) -> tuple[Network, ...]:

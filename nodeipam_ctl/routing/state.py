@@ -37,6 +37,8 @@ class Kind(StrEnum):
 class Key(NamedTuple):
     """What the kernel calls the same object: two objects with one key cannot both exist.
 
+    Made of texts, numbers and packed addresses: there are thousands, and the standard library hashes its networks slowly.
+
     Attributes:
         scope: the device, table, directory or family the name is unique in.
     """
@@ -87,7 +89,7 @@ class Route:
     @property
     def key(self) -> Key:
         """Destination, metric and table: what `ip route replace` matches, whatever the protocol."""
-        return Key(Kind.ROUTE, self.table, (self.dst, self.metric))
+        return Key(Kind.ROUTE, self.table, (self.dst.network_address.packed, self.dst.prefixlen, self.metric))
 
     def __str__(self) -> str:
         words = [str(self.dst)] if self.type is RouteType.UNICAST else [self.type.value, str(self.dst)]
@@ -173,7 +175,7 @@ class InterfaceAddress:
     @property
     def key(self) -> Key:
         """Address and prefix length on the device."""
-        return Key(Kind.ADDRESS, self.dev, (self.address, self.prefix_length))
+        return Key(Kind.ADDRESS, self.dev, (self.address.packed, self.prefix_length))
 
     def __str__(self) -> str:
         return f"address {self.address}/{self.prefix_length} dev {self.dev}"
@@ -190,7 +192,7 @@ class Neighbour:
     @property
     def key(self) -> Key:
         """The inner address on the device."""
-        return Key(Kind.NEIGHBOUR, self.dev, self.address)
+        return Key(Kind.NEIGHBOUR, self.dev, self.address.packed)
 
     def __str__(self) -> str:
         return f"neighbour {self.address} lladdr {self.mac} dev {self.dev} permanent"
@@ -273,8 +275,6 @@ HostObject = Sysctl | Link | InterfaceAddress | Neighbour | FdbEntry | Route | N
 HostPlan = Plan[Key, HostObject]
 HostChange = Change[Key, HostObject]
 
-_ORDER = {kind: place for place, kind in enumerate(Kind)}
-
 
 @dataclass(frozen=True, slots=True)
 class HostState:
@@ -285,8 +285,15 @@ class HostState:
     @classmethod
     def of(cls, objects: Iterable[HostObject]) -> HostState:
         """A state from objects in any order; within a kind their order is kept."""
-        ordered = sorted(((obj.key, obj) for obj in objects), key=lambda pair: _ORDER[pair[0].kind])
-        return cls(dict(ordered))
+        return cls.of_keyed((obj.key, obj) for obj in objects)
+
+    @classmethod
+    def of_keyed(cls, pairs: Iterable[tuple[Key, HostObject]]) -> HostState:
+        """A state from objects whose keys are known already."""
+        kinds: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
+        for key, obj in pairs:
+            kinds[key.kind][key] = obj
+        return cls({key: obj for objects in kinds.values() for key, obj in objects.items()})
 
     def __len__(self) -> int:
         return len(self.objects)
