@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Generator
+import logging
+import warnings
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 
 # Wall-clock limits say something about the machine, not about the law.
@@ -43,6 +46,19 @@ class NothingSkipped:
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):  # under xdist only the process that gathers the reports counts
         config.pluginmanager.register(NothingSkipped(), "nothing-skipped")
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """A test that sets logging up, in a program it calls perhaps, leaves no log that writes to its captured output."""
+    structured = structlog.get_config()
+    handlers, level = logging.root.handlers[:], logging.root.level
+    show = warnings.showwarning
+    yield
+    structlog.configure(**structured)
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    warnings.showwarning = show
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 from collections.abc import Callable, Sequence
@@ -291,7 +292,9 @@ class ApiServer:
             # A TLS transport stays open until its peer says good-bye as well; a client that keeps idle connections does not.
             for transport in transports:
                 if transport is not None:
-                    transport.abort()
+                    # Python 3.11.2, which Debian 12 has, cannot abort a TLS transport that was closed twice.
+                    with contextlib.suppress(AttributeError):
+                        transport.abort()
             await asyncio.sleep(0)
 
     def _restart_soon(self, *, lose_data: bool, down_s: float) -> None:
