@@ -70,7 +70,5 @@ async def helmed_cluster(folder: Path) -> AsyncIterator[HelmedCluster]:
     async with ApiServer(tls=True) as server:
         server.write_kubeconfig(kubeconfig)
         async with Client(await auth.load(kubeconfig), component="kubectl") as client:
-            with helm_python.Config(
-                kubeconfig_path=kubeconfig, namespace=NAMESPACE, storage_driver="memory"
-            ) as helm:
+            with helm_python.Config(kubeconfig_path=kubeconfig, namespace=NAMESPACE) as helm:
                 yield HelmedCluster(server=server, client=client, helm=helm)

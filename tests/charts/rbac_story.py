@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from nodeipam_ctl.demo import control, machines, segment
+from nodeipam_ctl.demo.apiserver import Effect, Fault
 from nodeipam_ctl.demo.apiserver.auth import User
 from nodeipam_ctl.demo.apiserver.rbac import Attributes, Authorizer
 from nodeipam_ctl.demo.inside import main
@@ -138,6 +139,7 @@ async def _effects(lab: ImpatientLab) -> None:
     ):
         await lab.until(what, probe, timeout_s=10)
     await _refusals(lab, see)
+    await _lost_replies(lab, see)
     await _renewal(lab, see)
 
 
@@ -152,6 +154,15 @@ async def _refusals(lab: ImpatientLab, see: _Sight) -> None:
     changed = {"spec": {"disabled": False, "nodeSelector": elsewhere}}
     await client.patch(f"{_POOLS}/demo", json.dumps(changed).encode())
     await lab.until("the node was told again, in the same Event", see.refusals_told(2), timeout_s=20)
+
+
+async def _lost_replies(lab: ImpatientLab, see: _Sight) -> None:
+    """The node is served at last, although the answers to both writes for it are lost: the controller reads again."""
+    for verb, resource in (("update", "podcidrslices"), ("patch", "nodes")):
+        lost = Fault(effect=Effect.CUT_AFTER, verb=verb, resource=resource, subresource="", times=1)
+        lab.control.server.faults.add(lost)
+    await lab.control.client.patch(f"{_POOLS}/demo", b'{"spec": {"nodeSelector": null}}')
+    await lab.until("the node was told of its podCIDR", see.was_told_of_its_pod_cidr("waiting"), timeout_s=20)
 
 
 async def _renewal(lab: ImpatientLab, see: _Sight) -> None:
@@ -181,6 +192,13 @@ class _Sight:
 
     async def assignment_was_told(self) -> bool:
         return "CIDRAssigned" in await self._events()
+
+    def was_told_of_its_pod_cidr(self, node: str) -> Callable[[], Awaitable[bool]]:
+        async def told() -> bool:
+            events = (await self.get("/api/v1/namespaces/default/events"))["items"]
+            return any((e["reason"], e["involvedObject"]["name"]) == ("CIDRAssigned", node) for e in events)
+
+        return told
 
     async def network_is_available(self) -> bool:
         nodes = (await self.get("/api/v1/nodes"))["items"]

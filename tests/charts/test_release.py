@@ -157,18 +157,31 @@ async def test_a_pool_of_the_users_own_is_not_touched(cluster: HelmedCluster) ->
     assert (await cluster.get(f"{POOLS}/own"))["spec"].items() >= own.items()
 
 
+async def test_a_range_that_the_user_added_survives_an_upgrade_and_so_does_one_that_the_values_add(
+    cluster: HelmedCluster,
+) -> None:
+    await cluster.install(_values())
+    await cluster.edit(f"{POOLS}/default", {"spec": {"ipv4": {"cidrs": ["10.244.0.0/16", "10.247.0.0/16"]}}})
+
+    await cluster.upgrade(_with_range(_values(), "10.246.0.0/16"))
+
+    ranges = (await cluster.get(f"{POOLS}/default"))["spec"]["ipv4"]["cidrs"]
+    assert set(ranges) == {"10.244.0.0/16", "10.247.0.0/16", "10.246.0.0/16"}
+
+
 async def test_an_upgrade_that_contradicts_an_edit_of_the_users_fails_and_says_where(
     cluster: HelmedCluster,
 ) -> None:
     await cluster.install(_values())
-    edited = {"spec": {"ipv4": {"cidrs": ["10.244.0.0/16", "10.247.0.0/16"]}}}
-    await cluster.edit(f"{POOLS}/default", edited)
+    await cluster.edit(f"{POOLS}/default", {"spec": {"ipv4": {"nodeMaskSize": 25}}})
 
-    with pytest.raises(helm_python.HelmReleaseError, match=r"\.spec\.ipv4\.cidrs"):
+    with pytest.raises(helm_python.HelmReleaseError, match=r"\.spec\.ipv4\.nodeMaskSize"):
         await cluster.upgrade(_values())
 
-    assert (await cluster.get(f"{POOLS}/default"))["spec"]["ipv4"]["cidrs"] == edited["spec"]["ipv4"]["cidrs"]
-    await cluster.upgrade(_with_range(_values(), "10.247.0.0/16"))  # the remedy: say the same in the values
+    assert (await cluster.get(f"{POOLS}/default"))["spec"]["ipv4"]["nodeMaskSize"] == 25
+    remedy = _values()
+    remedy["clusterCIDRs"]["default"]["ipv4"]["nodeMaskSize"] = 25
+    await cluster.upgrade(remedy)
 
 
 async def test_pools_that_belong_to_the_release_go_with_it(cluster: HelmedCluster) -> None:
@@ -222,7 +235,7 @@ async def test_a_pool_that_the_crd_refuses_fails_the_install_with_the_crds_sente
     values = _values()
     values["clusterCIDRs"]["default"]["ipv4"]["cidrs"] = ["10.244.1.0/16"]
 
-    with pytest.raises(helm_python.HelmReleaseError, match="host bits"):
+    with pytest.raises(helm_python.HelmReleaseError, match="has bits set after its prefix"):
         await cluster.install(values)
 
     with pytest.raises(NodeIPAMError, match="not found"):

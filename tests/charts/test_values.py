@@ -85,6 +85,11 @@ def _pool(**spec: Any) -> dict[str, Any]:
             id="an unknown backend",
         ),
         pytest.param(
+            {"serviceCIDRs": ["10.96.0.1"]},
+            "at '/serviceCIDRs/0': '10.96.0.1' does not match",
+            id="an address for a range",
+        ),
+        pytest.param(
             {"agent": {"metrics": {"port": 0}}},
             "at '/agent/metrics/port': minimum: got 0, want 1",
             id="port 0",

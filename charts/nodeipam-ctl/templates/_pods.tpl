@@ -58,6 +58,9 @@ tolerations:
 {{- $root := index . 0 }}
 {{- $program := index $root.Values (index . 1) }}
 - --metrics-address=[{{ ternary "$(NODE_IP)" "127.0.0.1" $root.Values.metrics.enabled }}]:{{ $program.metrics.port }}
+{{- with $root.Values.serviceCIDRs }}
+- --service-cidr={{ join "," . }}
+{{- end }}
 - --log-format={{ $root.Values.logging.format }}
 - --log-level={{ $root.Values.logging.level }}
 {{- with $program.extraArgs }}
