@@ -66,7 +66,7 @@ def _default_pod(pod: Json) -> None:
         ("securityContext", {}),
     ):
         spec.setdefault(key, value)
-    for container in [*spec.get("containers", []), *spec.get("initContainers", [])]:
+    for container in [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]:
         image = str(container.get("image", ""))
         pull = (
             "Always" if image.endswith(":latest") or ":" not in image.rsplit("/", 1)[-1] else "IfNotPresent"

@@ -11,11 +11,11 @@ from nodeipam_ctl.demo.apiserver.resources import Rules
 
 def _default(crd: Json) -> None:
     spec = crd.setdefault("spec", {})
-    spec.setdefault("conversion", {"strategy": "None"})
-    names = spec.setdefault("names", {})
-    kind = names.get("kind", "")
-    names.setdefault("singular", kind.lower())
-    names.setdefault("listKind", f"{kind}List")
+    spec["conversion"] = spec.get("conversion") or {"strategy": "None"}
+    names = spec["names"] = spec.get("names") or {}
+    kind = names.get("kind") or ""
+    names["singular"] = names.get("singular") or kind.lower()
+    names["listKind"] = names.get("listKind") or f"{kind}List"
 
 
 def _fill(crd: Json) -> None:

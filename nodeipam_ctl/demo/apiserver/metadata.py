@@ -141,7 +141,7 @@ def causes_of_update(old: Json, meta: Json) -> list[Cause]:
             )
             found.append(causes.forbidden("metadata.finalizers", f"{text}{{{names}}}"))
     found += found
-    if meta.get("labels") is not old.get("labels"):
+    if any(meta.get(key) is not old.get(key) for key in ("labels", "annotations", "finalizers")):
         found += _label_causes(meta)
     return found
 
@@ -154,7 +154,7 @@ def _name_complaints(rule: str, name: str) -> list[str]:
     limit, pattern, text = (
         (63, _LABEL, _LABEL_RULE) if rule == "label" else (253, _SUBDOMAIN, _SUBDOMAIN_RULE)
     )
-    complaints = [] if pattern.match(name) else [text]
+    complaints = [] if pattern.fullmatch(name) else [text]
     if len(name) > limit:
         complaints.append(f"must be no more than {limit} bytes")
     return complaints
@@ -163,31 +163,14 @@ def _name_complaints(rule: str, name: str) -> list[str]:
 def _label_causes(meta: Json) -> list[Cause]:
     found: list[Cause] = []
     for key, value in (meta.get("labels") or {}).items():
-        if not _QUALIFIED.match(key) or len(key.rpartition("/")[2]) > 63:
+        if not _QUALIFIED.fullmatch(key) or len(key.rpartition("/")[2]) > 63:
             found.append(causes.invalid("metadata.labels", key, _QUALIFIED_RULE))
-        if not isinstance(value, str):
-            raise bad_request(
-                f"json: cannot unmarshal {_go_type(value)} into Go struct field ObjectMeta.metadata.labels of type string"
-            )
         if len(value) > 63:
             found.append(causes.invalid("metadata.labels", value, "must be no more than 63 bytes"))
-        if not _LABEL_VALUE.match(value):
+        if not _LABEL_VALUE.fullmatch(value):
             found.append(causes.invalid("metadata.labels", value, _LABEL_VALUE_RULE))
-    for key, value in (meta.get("annotations") or {}).items():
-        if not isinstance(value, str):
-            raise bad_request(
-                f"json: cannot unmarshal {_go_type(value)} into Go struct field "
-                "ObjectMeta.metadata.annotations of type string"
-            )
-        if not _QUALIFIED.match(key):
+    for key in meta.get("annotations") or {}:
+        if not _QUALIFIED.fullmatch(key):
             found.append(causes.invalid("metadata.annotations", key, _QUALIFIED_RULE))
-    wrong = [finalizer for finalizer in meta.get("finalizers") or () if not _QUALIFIED.match(finalizer)]
+    wrong = [finalizer for finalizer in meta.get("finalizers") or () if not _QUALIFIED.fullmatch(finalizer)]
     return found + [causes.invalid("metadata.finalizers", finalizer, _QUALIFIED_RULE) for finalizer in wrong]
-
-
-def _go_type(value: object) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int | float):
-        return "number"
-    return "array" if isinstance(value, list) else "object"

@@ -48,9 +48,9 @@ def agree_pod_cidrs(node: Json) -> None:
 
 def taint_not_ready(node: Json) -> None:
     """Admission plug-in TaintNodesByCondition: a new Node is not ready."""
-    taints = node["spec"].setdefault("taints", [])
-    if not any(t.get("key") == _NOT_READY["key"] for t in taints):
-        taints.append(dict(_NOT_READY))
+    taints = node["spec"].get("taints") or []
+    if not any(taint.get("key") == _NOT_READY["key"] for taint in taints):
+        node["spec"]["taints"] = [*taints, dict(_NOT_READY)]
 
 
 def fill_status(node: Json) -> None:

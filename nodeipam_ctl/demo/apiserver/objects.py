@@ -343,6 +343,8 @@ class Objects:
         self, resource: Resource, new: Json, options: WriteOptions, body: bytes | None = None
     ) -> tuple[str, ...]:
         """Defaults, and for custom resources pruning; what a client should know about the latter."""
+        for key in [key for key, value in new.items() if value is None]:
+            del new[key]  # null is absent, to Go
         resource.rules.check(new)
         resource.rules.default(new)
         if resource.custom is None:

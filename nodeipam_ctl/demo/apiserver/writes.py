@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from nodeipam_ctl.demo.apiserver import wire
+from nodeipam_ctl.demo.apiserver import typed, wire
 from nodeipam_ctl.demo.apiserver.builtin_shapes import shape_of
 from nodeipam_ctl.demo.apiserver.errors import Json, bad_request
 from nodeipam_ctl.demo.apiserver.resources import Resource
@@ -65,13 +65,14 @@ def confine(resource: Resource, subresource: str, old: Json, new: Json) -> None:
 
 
 def check_kind(resource: Resource, obj: Json) -> None:
-    """Refuse a body of another kind or version.
+    """Refuse a body of another kind or version, or with fields of the wrong type.
 
     Raises:
         ApiError: 400.
     """
     kind, version = obj.get("kind"), obj.get("apiVersion")
     if kind == resource.kind and version == resource.group_version:
+        typed.check(resource, obj)
         return
     if not kind or not version:
         missing = "Kind" if not kind else "apiVersion"

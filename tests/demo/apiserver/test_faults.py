@@ -117,13 +117,14 @@ async def test_a_resumed_watch_continues_where_it_stopped(server: ApiServer, api
 
 
 async def test_lagging_watches_and_cached_reads_see_the_past(server: ApiServer, api: Http) -> None:
-    server.faults.lag_watches(0.3)
+    server.faults.lag_watches(3600)
     async with api.watch(f"{NODES}?watch=1&resourceVersion={server.store.rv}") as events:
         server.create(node("n2"))
         cached = await api("GET", f"{NODES}?resourceVersion=0")
         consistent = await api("GET", NODES)
         assert "n2" not in [item["metadata"]["name"] for item in cached.body["items"]]
         assert "n2" in [item["metadata"]["name"] for item in consistent.body["items"]]
+        server.faults.lag_watches(0)
         assert (await events.next())[1]["metadata"]["name"] == "n2"
 
 
