@@ -169,8 +169,7 @@ def _label_causes(meta: Json) -> list[Cause]:
             found.append(causes.invalid("metadata.labels", value, "must be no more than 63 bytes"))
         if not _LABEL_VALUE.fullmatch(value):
             found.append(causes.invalid("metadata.labels", value, _LABEL_VALUE_RULE))
-    for key in meta.get("annotations") or {}:
-        if not _QUALIFIED.fullmatch(key):
-            found.append(causes.invalid("metadata.annotations", key, _QUALIFIED_RULE))
-    wrong = [finalizer for finalizer in meta.get("finalizers") or () if not _QUALIFIED.fullmatch(finalizer)]
-    return found + [causes.invalid("metadata.finalizers", finalizer, _QUALIFIED_RULE) for finalizer in wrong]
+    for field in ("annotations", "finalizers"):
+        wrong = [name for name in meta.get(field) or () if not _QUALIFIED.fullmatch(name)]
+        found += [causes.invalid(f"metadata.{field}", name, _QUALIFIED_RULE) for name in wrong]
+    return found

@@ -102,7 +102,7 @@ def damaged(draw: st.DrawFn) -> dict[str, Any]:
         *way, last = draw(st.sampled_from(places(obj)))
         if way == [] and last in ("kind", "apiVersion"):
             continue
-        where = obj
+        where: Any = obj
         for key in way:
             where = where[key]
         where[last] = copy.deepcopy(draw(NOISE))
