@@ -86,6 +86,7 @@ async def _the_agent_makes_a_node_of_a_host(node: Node) -> None:
         assert (await node.cluster.conditions("worker-1"))["NetworkUnavailable"] == "False"
     assert process.returncode == 0
     assert node.network.routes() != []
+    assert conflist.exists()
 
 
 async def _the_controller_serves_a_node(node: Node) -> None:
