@@ -20,7 +20,7 @@ from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.backends import Backend, devices_of_all
 from nodeipam_ctl.routing.contest import contested
-from nodeipam_ctl.routing.desired import Desired, Memo, conflist_path, desired
+from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
 from nodeipam_ctl.routing.guard import guarded
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl
@@ -165,9 +165,8 @@ class Reconciler:
             NodeIPAMError: the host could not be read.
         """
         if self.dirty.facts:
-            own_file = str(conflist_path(self._settings.cni_conf_dir))
             self.dirty.facts = False  # before reading: an event meanwhile must not be forgotten
-            self.facts = self._host.facts(ours=self.devices, own_files=frozenset({own_file}))
+            self.facts = self._host.facts(ours=self.devices, own_files=frozenset(owned_files(self._settings)))
         view = NodeView(
             settings=self._settings,
             own=snapshot.own,
@@ -204,7 +203,7 @@ class Reconciler:
             devices=self.devices,
             table=self._settings.route_table,
             sysctls=sysctls,
-            files=(str(conflist_path(self._settings.cni_conf_dir)),),
+            files=owned_files(self._settings),
             nft_tables=((TABLE_FAMILY, TABLE),) if self._uses_nft else (),
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )

@@ -116,6 +116,18 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="Where pods keep their address, besides the pod network.",
 )
 @flag(
+    "--subnet-env",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write our values for flannel's CNI plugin here, usually /run/flannel/subnet.env.",
+)
+@flag(
+    "--docker-opts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write options for dockerd here, as an environment file for its unit.",
+)
+@flag("--plan", is_flag=True, help="Print what would change on this host now, and change nothing.")
+@flag("--print-sysctls", is_flag=True, help="Print the kernel settings this node needs, and change nothing.")
+@flag(
     "--network-unavailable/--no-network-unavailable",
     default=True,
     help="Keep the Node's NetworkUnavailable condition true to what is so.",
@@ -145,6 +157,10 @@ def command(
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
     masquerade: bool,
     non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
+    subnet_env: Path | None,
+    docker_opts: Path | None,
+    plan: bool,
+    print_sysctls: bool,
     network_unavailable: bool,
     log_format: str,
     log_level: str,
@@ -176,9 +192,16 @@ def command(
         service_cidrs=service_cidr,
         masquerade=masquerade,
         non_masquerade_cidrs=non_masquerade_cidr,
+        subnet_env=subnet_env,
+        docker_opts=docker_opts,
         network_unavailable=network_unavailable,
         log_format=log_format,
         log_level=log_level,
     )
+    if plan or print_sysctls:
+        from nodeipam_ctl.agent import preview
+
+        print(asyncio.run(preview.plan_text(settings) if plan else preview.sysctls_text(settings)))
+        return 0
     asyncio.run(app.run(settings))
     return 0

@@ -16,6 +16,7 @@ EXIT_USAGE = 2
 _COMMANDS = {
     "controller": "Assign podCIDRs to nodes (one leader per cluster).",
     "agent": "Program this node's routes, CNI configuration and masquerade.",
+    "cleanup": "Remove from this host what the agent made.",
     "demo": "Show the whole road on this machine, or run only the API server.",
 }
 

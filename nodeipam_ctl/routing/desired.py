@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
-from nodeipam_ctl.routing import backends, cni, masquerade
+from nodeipam_ctl.routing import backends, cni, handover, masquerade
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.peers import broken_records, claims, refusal
 from nodeipam_ctl.routing.state import (
@@ -26,6 +26,7 @@ from nodeipam_ctl.routing.state import (
     Sysctl,
 )
 from nodeipam_ctl.routing.view import NodeView, Peer, relevant
+from nodeipam_ctl.settings import AgentSettings
 
 FORWARDING = {Family.IPV4: "net/ipv4/ip_forward", Family.IPV6: "net/ipv6/conf/all/forwarding"}
 
@@ -101,9 +102,10 @@ def desired(
     pod_mtu = backend.pod_mtu_bytes(vantage)
     waiting, own_findings = _waiting(view, pod_mtu)
     if not waiting and view.own is not None and pod_mtu is not None:
+        objects += handover.files(view.own, view.cluster_cidrs, pod_mtu, view.settings)
         objects.append(_conflist(view, view.own.pod_cidrs, pod_mtu, template))
     return Desired(
-        state=HostState.of_keyed(chain(((obj.key, obj) for obj in objects), pairs)),
+        state=HostState.of_keyed(chain(pairs, ((obj.key, obj) for obj in objects))),
         findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
         waiting=waiting,
         keep=_kept(waiting, view),
@@ -223,6 +225,12 @@ def _conflist(
 def conflist_path(directory: Path) -> Path:
     """Where our CNI configuration stands: early in the runtime's order, after nobody but those who ask for it."""
     return directory / cni.FILE_NAME
+
+
+def owned_files(settings: AgentSettings) -> tuple[str, ...]:
+    """Paths of the files that are ours under these settings, the CNI configuration last."""
+    others = [str(path) for path in (settings.subnet_env, settings.docker_opts) if path is not None]
+    return (*others, str(conflist_path(settings.cni_conf_dir)))
 
 
 def _shadowed_conflist(view: NodeView) -> tuple[Finding, ...]:
