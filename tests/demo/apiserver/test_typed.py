@@ -97,7 +97,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 @st.composite
 def damaged(draw: st.DrawFn) -> dict[str, Any]:
     """A sound object with noise in one or two places."""
-    obj = copy.deepcopy(draw(st.sampled_from(SAMPLES)))
+    obj: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(SAMPLES)))
     for _ in range(draw(st.integers(1, 2))):
         *way, last = draw(st.sampled_from(places(obj)))
         if way == [] and last in ("kind", "apiVersion"):
