@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from nodeipam_ctl.ipam.outcomes import PoolUsage
+from nodeipam_ctl.ipam.shortage import NEARLY
 from nodeipam_ctl.ipam.window import Usage
 from nodeipam_ctl.model import ClusterCIDR, Finding
 from nodeipam_ctl.prefixes import Family
-
-NEARLY = 0.8
-"""Share of a pool in use from which NearlyExhausted is true."""
 
 _LARGEST = (1 << 53) - 1
 """The largest integer that every JSON reader keeps exact; an IPv6 pool may well hold more blocks."""

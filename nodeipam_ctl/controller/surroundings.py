@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import structlog
 
+from nodeipam_ctl.ipam import occupied
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import ClusterCIDR, Finding, Node, NodeUID, ServiceCIDR, Severity
-from nodeipam_ctl.prefixes import Address, Network, overlaps
+from nodeipam_ctl.model import ClusterCIDR, Finding, Node, NodeUID, ServiceCIDR
+from nodeipam_ctl.prefixes import Address, Network
 
 log = structlog.get_logger(__name__)
 
@@ -57,8 +58,7 @@ class Surroundings:
 
     def findings(self, pool: ClusterCIDR) -> tuple[Finding, ...]:
         """What is wrong with the place of one ClusterCIDR in the cluster."""
-        ranges = [cidr for spec in pool.families.values() for cidr in spec.cidrs]
-        return (*_services(pool, ranges, self._services), *_addresses(pool, ranges, self._addresses))
+        return tuple(occupied.findings(pool, self._services, self._addresses.values()))
 
     def _reserve(self, source: str, ranges: tuple[Network, ...]) -> None:
         if self._services.get(source, ()) == ranges:
@@ -69,39 +69,3 @@ class Surroundings:
         self._allocator.set_reserved(source, ranges)
         log.info("service_ranges_reserved", source=source, ranges=[str(cidr) for cidr in ranges])
         self._changed()
-
-
-def _services(
-    pool: ClusterCIDR, ranges: list[Network], services: Mapping[str, tuple[Network, ...]]
-) -> Iterable[Finding]:
-    for source, reserved in sorted(services.items()):
-        for cidr in ranges:
-            for service in reserved:
-                if overlaps(cidr, service):
-                    yield Finding(
-                        severity=Severity.ERROR,
-                        code="OverlapsServiceCIDR",
-                        subject=f"clustercidr/{pool.name}",
-                        message=f"its range {cidr} overlaps the service range {service} of {source}, which is never handed out",
-                        remedy="take the service range out of the pool's ranges",
-                    )
-
-
-def _addresses(
-    pool: ClusterCIDR, ranges: list[Network], addresses: Mapping[NodeUID, tuple[str, tuple[Address, ...]]]
-) -> Iterable[Finding]:
-    inside = [
-        (name, address)
-        for name, own in addresses.values()
-        for address in own
-        if any(address.version == cidr.version and address in cidr for cidr in ranges)
-    ]
-    if inside:
-        name, address = min(inside, key=lambda entry: entry[0])
-        yield Finding(
-            code="NodeAddressInside",
-            subject=f"clustercidr/{pool.name}",
-            message=f"the InternalIP {address} of node {name} lies in its ranges ({len(inside)} such addresses in all); "
-            "the blocks around them are never handed out",
-            remedy="take the nodes' network out of the pool's ranges",
-        )

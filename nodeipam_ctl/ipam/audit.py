@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from nodeipam_ctl.ipam import occupied, shortage
 from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.blocks import key_of, network_of
 from nodeipam_ctl.ipam.forecast import World, allocator_of
 from nodeipam_ctl.ipam.pages import page_key, page_name
 from nodeipam_ctl.model import Finding, LedgerEntry, LedgerPage, LedgerState, Node, NodeUID, Severity
-from nodeipam_ctl.prefixes import Family, Network, contains, family_of, overlaps, sort_key
+from nodeipam_ctl.prefixes import Family, Network, contains, family_of, sort_key
 
 
 def audit(world: World, pages: Iterable[LedgerPage] | None, now: float) -> tuple[Finding, ...]:
@@ -22,10 +23,13 @@ def audit(world: World, pages: Iterable[LedgerPage] | None, now: float) -> tuple
         now: seconds since the epoch.
     """
     allocator = allocator_of(world, now)
-    found = [*pool_rules.findings(world.pools), *_of_reserved(world), *_of_nodes(world, allocator)]
+    found = [*pool_rules.findings(world.pools), *_of_surroundings(world, allocator)]
+    found += _of_nodes(world, allocator)
     if pages is not None:
         pages = tuple(pages)
         found += [*_of_pages(pages), *_of_lines(world, pages, now)]
+    allocator.decide([node for node in world.nodes if not node.pod_cidrs], now)
+    found += shortage.findings(allocator, now)
     ordered = sorted(
         set(found), key=lambda f: (f.severity is not Severity.ERROR, f.subject, f.code, f.message)
     )
@@ -85,19 +89,11 @@ def _of_nodes(world: World, allocator: Allocator, *, sizes: bool = False) -> Ite
             )
 
 
-def _of_reserved(world: World) -> Iterator[Finding]:
-    for source, networks in world.reserved:
-        for pool in world.pools:
-            for spec in pool.families.values():
-                for network in networks:
-                    for cidr in spec.cidrs:
-                        if overlaps(network, cidr):
-                            yield Finding(
-                                code="ReservedInRange",
-                                subject=f"clustercidr/{pool.name}",
-                                message=f"{source} uses {network}, which overlaps the range {cidr}",
-                                remedy="nothing is handed out there; narrow the range to make the capacity honest",
-                            )
+def _of_surroundings(world: World, allocator: Allocator) -> Iterator[Finding]:
+    """What belongs to somebody else; only nodes with an address in some range need be looked at again."""
+    inside = [(r.name, r.addresses) for r in allocator.tenancy.records.values() if r.excluded]
+    for pool in world.pools:
+        yield from occupied.findings(pool, dict(world.reserved), inside)
 
 
 def _of_pages(pages: tuple[LedgerPage, ...]) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from nodeipam_ctl.ipam.forecast import World, allocator_of
@@ -63,18 +62,16 @@ class Explanation:
     findings: tuple[Finding, ...] = ()
 
 
-def explain(world: World, entries: Iterable[LedgerEntry], node: Node, now: float) -> Explanation:
+def explain(world: World, node: Node, now: float) -> Explanation:
     """Everything about one node; a node that has podCIDRs is decided once more as if it registered now.
 
     Args:
-        world: ClusterCIDRs, all Nodes (this one too, if it exists) and reserved ranges.
-        entries: the ledger's lines.
+        world: ClusterCIDRs, all Nodes (this one too, if it exists), reserved ranges and the ledger's lines.
         node: the node, which need not exist.
         now: seconds since the epoch.
     """
-    entries = tuple(entry for entry in entries if entry.state is not LedgerState.SPLIT)
+    entries = [entry for entry in world.entries if entry.state is not LedgerState.SPLIT]
     allocator = allocator_of(world, now)
-    allocator.adopt(entries, now)
     record = allocator.tenancy.records.get(node.uid)
     findings = allocator.tenancy.conflict_findings(record, record.actual) if record is not None else ()
     pool = allocator.pool_of(node.uid)
@@ -87,7 +84,9 @@ def explain(world: World, entries: Iterable[LedgerEntry], node: Node, now: float
     considered: tuple[Considered, ...] = ()
     outcome = "nothing: the node is being deleted"
     would_get: tuple[Network, ...] = ()
-    for decision in allocator.decide([asked], now):
+    # Nodes that came earlier are served first, as the controller would.
+    wanting = [other for other in world.nodes if not other.pod_cidrs and other.uid != asked.uid]
+    for decision in allocator.decide([*wanting, asked], now):
         if decision.uid != asked.uid:
             continue
         considered = decision.considered

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.blocks import key_of
-from nodeipam_ctl.ipam.window import Window
-from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, NodeName, PoolName
+from nodeipam_ctl.ipam.window import Usage, Window
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, LedgerEntry, Node, NodeName, PoolName
 from nodeipam_ctl.prefixes import Family, Network, merged
 
 KUBELET_MAX_PODS: Final = 110
 """kubelet's default for maxPods (kubelet.config.k8s.io/v1beta1)."""
+
+GROWTH_WINDOW_S: Final = 86_400.0
+"""How far back the present rate of new nodes is looked for, in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Outlook:
         resting: how many of its blocks come free by themselves.
         pods_per_node: pod addresses in a node's block, the scarcer family; kubelet runs at most `KUBELET_MAX_PODS` by
             default.
+        families: what is used, in node blocks.
+        arrivals_per_s: nodes a second that came lately and are still there.
         full_in_s: when it is full if nodes keep coming as they did lately, in seconds from now; None when they do not.
     """
 
@@ -34,6 +39,8 @@ class Outlook:
     nodes: int
     waiting: int
     pods_per_node: int
+    families: Mapping[Family, Usage] = field(default_factory=dict)
+    arrivals_per_s: float = 0.0
     full_in_s: float | None = None
 
 
@@ -42,7 +49,8 @@ class WhatIf:
     """What a changed or new set of ClusterCIDRs would do to this cluster.
 
     Attributes:
-        served: waiting nodes that would get podCIDRs, with those they would get.
+        served: waiting nodes that would get podCIDRs, with those they would get, and get none as things are.
+        stranded: waiting nodes that are about to get podCIDRs as things are, and would get none.
         orphaned: nodes whose blocks would lie outside every range, and do not now.
         adopted: nodes whose blocks would come under a ClusterCIDR, and do not now.
         moved: nodes that would be counted under another ClusterCIDR, with its name.
@@ -51,6 +59,7 @@ class WhatIf:
     """
 
     served: tuple[Assignment, ...] = ()
+    stranded: tuple[NodeName, ...] = ()
     orphaned: tuple[NodeName, ...] = ()
     adopted: tuple[NodeName, ...] = ()
     moved: tuple[tuple[NodeName, PoolName], ...] = ()
@@ -60,11 +69,17 @@ class WhatIf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:
-    """What a cluster looks like, for an allocator that is made to be asked and thrown away."""
+    """What a cluster looks like, for an allocator that is made to be asked and thrown away.
+
+    Attributes:
+        reserved: service ranges by where they come from.
+        entries: the ledger's lines; a line of a node that is gone rests, as the controller would have it rest.
+    """
 
     pools: tuple[ClusterCIDR, ...] = ()
     nodes: tuple[Node, ...] = ()
     reserved: tuple[tuple[str, tuple[Network, ...]], ...] = field(default=())
+    entries: tuple[LedgerEntry, ...] = ()
 
 
 def allocator_of(world: World, now: float) -> Allocator:
@@ -75,10 +90,20 @@ def allocator_of(world: World, now: float) -> Allocator:
         allocator.set_reserved(source, networks)
     for node in world.nodes:
         allocator.observe(node, now)
+    allocator.adopt(world.entries, now)
+    for _, uid in allocator.unseen():
+        allocator.forget(uid, now)
     return allocator
 
 
-def outlook(allocator: Allocator, pool: ClusterCIDR, registered_s: Sequence[float], now: float) -> Outlook:
+def outlook(
+    allocator: Allocator,
+    pool: ClusterCIDR,
+    registered_s: Sequence[float],
+    now: float,
+    *,
+    window_s: float = GROWTH_WINDOW_S,
+) -> Outlook:
     """One ClusterCIDR's future.
 
     Args:
@@ -86,10 +111,11 @@ def outlook(allocator: Allocator, pool: ClusterCIDR, registered_s: Sequence[floa
         pool: the ClusterCIDR.
         registered_s: when its nodes registered, in seconds since the epoch.
         now: seconds since the epoch.
+        window_s: how far back to look for new nodes, in seconds.
     """
     usage = allocator.usage(pool.name)
     fits = min((u.free for u in usage.families.values()), default=0)
-    rate = arrival_rate(registered_s, now)
+    rate = arrival_rate(registered_s, now, window_s=window_s)
     return Outlook(
         pool=pool.name,
         fits=fits,
@@ -97,6 +123,8 @@ def outlook(allocator: Allocator, pool: ClusterCIDR, registered_s: Sequence[floa
         nodes=usage.nodes,
         waiting=usage.waiting,
         pods_per_node=min((pods_in(f, spec.node_mask_size) for f, spec in pool.families.items()), default=0),
+        families=usage.families,
+        arrivals_per_s=rate,
         full_in_s=fits / rate if rate > 0 else None,
     )
 
@@ -106,8 +134,8 @@ def pods_in(family: Family, length: int) -> int:
     return max(0, (1 << (family.bits - length)) - (3 if family is Family.IPV4 else 2))
 
 
-def arrival_rate(registered_s: Sequence[float], now: float, *, window_s: float = 86_400.0) -> float:
-    """Nodes a second over the last day, or since the first node when that is later; 0 with fewer than two."""
+def arrival_rate(registered_s: Sequence[float], now: float, *, window_s: float = GROWTH_WINDOW_S) -> float:
+    """Nodes a second over the window up to now, or since the first node when that is later; 0 with fewer than two."""
     lately = sorted(at for at in registered_s if now - window_s <= at <= now)
     if len(lately) < 2:
         return 0.0
@@ -129,7 +157,7 @@ def free_union(allocator: Allocator, family: Family, length: int) -> int:
     return window.usage().free
 
 
-def outlooks(world: World, now: float) -> tuple[Outlook, ...]:
+def outlooks(world: World, now: float, *, window_s: float = GROWTH_WINDOW_S) -> tuple[Outlook, ...]:
     """Every ClusterCIDR's future, by name."""
     allocator = allocator_of(world, now)
     allocator.decide([node for node in world.nodes if not node.pod_cidrs], now)
@@ -137,12 +165,14 @@ def outlooks(world: World, now: float) -> tuple[Outlook, ...]:
     for node in world.nodes:
         registered.setdefault(allocator.pool_of(node.uid), []).append(node.created_s)
     pools = sorted(world.pools, key=lambda p: p.name)
-    return tuple(outlook(allocator, pool, registered.get(pool.name, ()), now) for pool in pools)
+    return tuple(
+        outlook(allocator, pool, registered.get(pool.name, ()), now, window_s=window_s) for pool in pools
+    )
 
 
 def what_if(world: World, pools: Iterable[ClusterCIDR], now: float) -> WhatIf:
     """What would happen if these were all the ClusterCIDRs."""
-    changed = World(pools=tuple(pools), nodes=world.nodes, reserved=world.reserved)
+    changed = replace(world, pools=tuple(pools))
     before, after = allocator_of(world, now), allocator_of(changed, now)
     known = set(before.set_pools(world.pools))
     orphaned, adopted, moved = [], [], []
@@ -158,8 +188,10 @@ def what_if(world: World, pools: Iterable[ClusterCIDR], now: float) -> WhatIf:
             moved.append((node.name, will))
     wanting = [node for node in world.nodes if not node.pod_cidrs]
     served = [d for d in after.decide(wanting, now) if isinstance(d, Assignment)]
+    anyway = {d.node for d in before.decide(wanting, now) if isinstance(d, Assignment)}
     return WhatIf(
-        served=tuple(served),
+        served=tuple(d for d in served if d.node not in anyway),
+        stranded=tuple(sorted(anyway - {d.node for d in served})),
         orphaned=tuple(orphaned),
         adopted=tuple(adopted),
         moved=tuple(moved),
