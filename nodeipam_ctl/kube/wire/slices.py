@@ -33,6 +33,8 @@ from nodeipam_ctl.settings import API_GROUP, API_VERSION
 
 POD_CIDR_SLICES = f"/apis/{API_GROUP}/{API_VERSION}/podcidrslices"
 FAMILY_LABEL = f"{API_GROUP}/family"
+TURN_ANNOTATION = f"{API_GROUP}/turn"
+"""Counts the writes of a page: a write that changes nothing else would leave its resourceVersion as it is."""
 
 
 class _Page(msgspec.Struct, gc=False):
@@ -93,6 +95,7 @@ def decode_slice(raw: bytes | Raw | Mapping[str, Any]) -> LedgerPage | Unreadabl
         uid=metadata.uid,
         resource_version=metadata.resourceVersion,
         page=page,
+        turn=_turn(metadata),
         entries=tuple(entries),
         findings=tuple(findings),
     )
@@ -100,7 +103,11 @@ def decode_slice(raw: bytes | Raw | Mapping[str, Any]) -> LedgerPage | Unreadabl
 
 def encode_slice(page: LedgerPage) -> bytes:
     """The object of a page: POST it when `resource_version` is empty, else PUT it, which fails if it changed meanwhile."""
-    metadata: dict[str, object] = {"name": page.name, "labels": {FAMILY_LABEL: family_of(page.page).value}}
+    metadata: dict[str, object] = {
+        "name": page.name,
+        "labels": {FAMILY_LABEL: family_of(page.page).value},
+        "annotations": {TURN_ANNOTATION: str(page.turn)},
+    }
     if page.resource_version:
         metadata["resourceVersion"] = page.resource_version
     if page.uid:
@@ -114,6 +121,11 @@ def encode_slice(page: LedgerPage) -> bytes:
             "entries": [_line(entry) for entry in page.entries],
         }
     )
+
+
+def _turn(metadata: Metadata) -> int:
+    text = (metadata.annotations or {}).get(TURN_ANNOTATION, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def _entry(given: _Entry) -> LedgerEntry:

@@ -56,6 +56,7 @@ def test_a_page_names_its_family() -> None:
     assert json.loads(encode_slice(page))["metadata"] == {
         "name": "x",
         "labels": {"nodeipam.dev/family": "IPv6"},
+        "annotations": {"nodeipam.dev/turn": "0"},
     }
 
 
