@@ -21,7 +21,9 @@ _SAME = (
 
 def block_after(command: str) -> list[str]:
     """The lines of the code block that begins with `$ command`, without that line."""
-    found = re.search(rf"^```\w*\n\$ {re.escape(command)}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^```\w*\n\$ {re.escape(command)}\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL
+    )
     assert found is not None, f"README.md shows no output of {command!r}"
     return found[1].splitlines()
 
