@@ -102,6 +102,7 @@ class Allocator:
             return _CONTENT
         findings = tenancy.conflict_findings(record, blocks)
         returned = tuple(network_of(key, f) for f, key in record.held if (f, key) not in blocks)
+        self._end_rests(blocks, record.name)
         tenancy.hold(record, actual=blocks)
         record.since_s = record.since_s or now
         self._waiting.leave(node.uid)
@@ -153,6 +154,7 @@ class Allocator:
             return
         gone = record.promised if blocks is None else families_of(tuple(blocks))
         promised = tuple(block for block in record.promised if block not in gone)
+        record.whole = False
         self.tenancy.hold(record, actual=record.actual, promised=promised, noted=record.noted)
         self.version += 1
 
@@ -277,6 +279,7 @@ class Allocator:
                 record = tenancy.meet(entry.node_uid, entry.node)
                 if record.actual:
                     return (family, key) in record.actual
+                self._end_rests(((family, key),), record.name)
                 tenancy.note(record, (family, key), entry.cluster_cidr)
                 record.since_s = record.since_s or entry.since_s
                 return True
@@ -298,6 +301,14 @@ class Allocator:
             case LedgerState.SPLIT:
                 return True
         assert_never(entry.state)
+
+    def _end_rests(self, blocks: Blocks, taken_by: NodeName) -> None:
+        """Blocks that a node has do not rest, whoever gave them to it."""
+        for family, key in blocks:
+            rest = self.tenancy.rests.get(family, key)
+            if rest is not None:
+                self.tenancy.rests.remove(rest)
+                self._decider.woken.append(as_woken(rest, taken_by=taken_by, early=rest.node != taken_by))
 
     def _used_by_a_node(self, block: tuple[Family, int]) -> bool:
         family, key = block

@@ -63,7 +63,7 @@ class Decider:
         rule = "promised before, outcome not yet known"
         pool = self._tenancy.pools.get(record.pool)
         has = frozenset(family for family, _ in record.promised)
-        if pool is not None and not has.issuperset(pool.spec.families):
+        if pool is not None and not record.whole and not has.issuperset(pool.spec.families):
             served = serve(pool, record.name, (), self._tenancy.occupancies, self._tenancy.rests, has=has)
             if not isinstance(served, Served):
                 looked = (Considered(pool=pool.name, verdict=Verdict.FULL, rule=served),)

@@ -23,6 +23,8 @@ class NodeRecord:
     Attributes:
         actual: blocks in the node's spec; they never change once they are there.
         promised: blocks of an assignment, or of a ledger line, that the node's spec does not show yet.
+        whole: the promise is a whole answer; one that was read from the ledger, or of which a part failed, may lack a
+            family.
         noted: further blocks that ledger lines promise it; another controller may be about to give it those.
         pool: the ClusterCIDR its blocks are counted under; "" while they lie outside every range.
         seen: the Node object was observed; a record that comes from the ledger alone was not.
@@ -37,6 +39,7 @@ class NodeRecord:
     created_s: float = 0.0
     actual: Blocks = ()
     promised: Blocks = ()
+    whole: bool = False
     noted: Blocks = ()
     pool: PoolName = NO_POOL
     since_s: float = 0.0

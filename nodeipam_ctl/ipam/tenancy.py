@@ -67,6 +67,7 @@ class Tenancy:
     def promise(self, record: NodeRecord, blocks: Blocks, pool: PoolName) -> None:
         """A node is promised blocks of a ClusterCIDR, which a search just found free, beside what it was promised."""
         record.promised = blocks if not record.promised else _by_family((*record.promised, *blocks))
+        record.whole = True
         for family, key in blocks:
             self.occupancies[family].add(key, record, known_free=True)
         self._count_under(record, pool)
