@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import structlog
 
 from nodeipam_ctl.agent import kernel
+from nodeipam_ctl.agent.annotations import AnnotationWriter
 from nodeipam_ctl.agent.condition import ConditionWriter
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics
@@ -23,7 +24,8 @@ from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.linux.netlink import Message, Monitor
-from nodeipam_ctl.routing import backends, cni
+from nodeipam_ctl.routing import backends, cni, flannel
+from nodeipam_ctl.routing.backends import Vantage, vxlan
 from nodeipam_ctl.settings import AgentSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.readiness import Readiness
@@ -40,6 +42,10 @@ async def run(settings: AgentSettings) -> None:
     Raises:
         UsageError: a flag, the kubeconfig or the CNI template cannot be used, or privileges are missing.
     """
+    if settings.flannel_compat and (settings.backend != "vxlan" or settings.feed != "nodes"):
+        raise UsageError(
+            "--flannel-compat needs --backend vxlan and --feed nodes: annotations are not in the ledger"
+        )
     access = await load_access(settings.kubeconfig)
     template = read_template(settings)
     backend = backends.load(settings.backend)
@@ -64,6 +70,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._feed = Feed(client, settings, changed=self._wake.set)
         self._condition = ConditionWriter(client, settings.node_name)
+        self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
         self._disturbed_s: float | None = None
         self._relist_at_s: float | None = None
@@ -149,6 +156,7 @@ class Agent:
         if turn.held and self._relist_at_s is None:
             self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
         await self._tell_condition(turn)
+        await self._tell_flannel(turn)
         return turn
 
     async def _tell_condition(self, turn: Turn) -> None:
@@ -157,6 +165,19 @@ class Agent:
             return
         self._told = await self._condition.tell(node, turn.desired.waiting or _essential_failure(turn))
         if not self._told:
+            self._retry_at_s = _loop_time_s() + _RETRY_S
+
+    async def _tell_flannel(self, turn: Turn) -> None:
+        """Once the device stands: a peer that heard of it earlier would send into nothing."""
+        node = self._feed.own_node
+        own = turn.snapshot.own
+        if not self.settings.flannel_compat or node is None or own is None or turn.desired.waiting:
+            return
+        vantage = Vantage.of(self._reconciler.view(turn.snapshot))
+        wanted = flannel.published(
+            vni=self.settings.vxlan_vni, tunnels=vxlan.tunnels(own, vantage), present=node.annotations
+        )
+        if not await self._annotations.tell(node, wanted):
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     @contextlib.contextmanager

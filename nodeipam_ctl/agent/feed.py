@@ -28,7 +28,9 @@ class Feed:
         self._settings = settings
         self._changed = changed
         self._source: PeerSource = (
-            FromSlices(client, self._heard) if settings.feed == "slices" else FromNodes(client, self._heard)
+            FromSlices(client, self._heard)
+            if settings.feed == "slices"
+            else FromNodes(client, self._heard, flannel_compat=settings.flannel_compat)
         )
         self._own: Informer[Node] = Informer(client, nodes(name=settings.node_name), self._heard)
         self._pools: tuple[Informer[ClusterCIDR | Unreadable], ...] = (
@@ -79,7 +81,9 @@ class Feed:
         mine = found.pop(node.uid, None) if node is not None else None
         others = tuple(peer for peer in found.values() if peer.name != self._settings.node_name)
         return Snapshot(
-            own=own_peer(node, mine) if node is not None else None,
+            own=own_peer(node, mine, flannel_compat=self._settings.flannel_compat)
+            if node is not None
+            else None,
             peers=others,
             cluster_cidrs=self._ranges(),
             service_cidrs=tuple(

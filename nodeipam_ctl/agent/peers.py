@@ -19,6 +19,7 @@ from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
 from nodeipam_ctl.model import LedgerPage, LedgerState, Node, NodeUID
 from nodeipam_ctl.prefixes import sort_key
+from nodeipam_ctl.routing import flannel
 from nodeipam_ctl.routing.view import Peer
 
 
@@ -35,9 +36,9 @@ class PeerSource(Protocol):
         ...
 
 
-def peer_of(node: Node) -> Peer:
+def peer_of(node: Node, *, flannel_compat: bool = False) -> Peer:
     """What routing needs of a Node: a tenth of even the slim record."""
-    return Peer(
+    peer = Peer(
         name=node.name,
         uid=node.uid,
         pod_cidrs=node.pod_cidrs,
@@ -45,15 +46,18 @@ def peer_of(node: Node) -> Peer:
         since_s=node.created_s,
         problems=node.problems,
     )
+    return flannel.read(peer, node.annotations) if flannel_compat else peer
 
 
 class FromNodes:
     """Every Node of the cluster, projected while it is read: the objects themselves are never kept."""
 
-    def __init__(self, client: Client, changed: Callable[[object], None]) -> None:
+    def __init__(
+        self, client: Client, changed: Callable[[object], None], *, flannel_compat: bool = False
+    ) -> None:
         def decode(raw: Raw) -> Peer | None:
             node = decode_node(raw)
-            return peer_of(node) if node is not None else None
+            return peer_of(node, flannel_compat=flannel_compat) if node is not None else None
 
         resource = Resource(
             name="nodes", path=NODES, decode=decode, key=lambda peer: peer.uid, glance=glance_node
@@ -96,9 +100,9 @@ class FromSlices:
         return found
 
 
-def own_peer(node: Node, ledger: Peer | None) -> Peer:
+def own_peer(node: Node, ledger: Peer | None, *, flannel_compat: bool = False) -> Peer:
     """This node's own record: its Node object, with further podCIDRs that the ledger gives it."""
-    own = peer_of(node)
+    own = peer_of(node, flannel_compat=flannel_compat)
     if ledger is None or not own.pod_cidrs:
         return own
     more = tuple(cidr for cidr in ledger.pod_cidrs if cidr not in own.pod_cidrs)

@@ -167,7 +167,18 @@ class Reconciler:
         if self.dirty.facts:
             self.dirty.facts = False  # before reading: an event meanwhile must not be forgotten
             self.facts = self._host.facts(ours=self.devices, own_files=frozenset(owned_files(self._settings)))
-        view = NodeView(
+        view = self.view(snapshot)
+        answer = desired(view, self._backend, template=self._template, memo=self._memo)
+        self._read(answer)
+        state, conflicts = contested(answer.state, self._foreign)
+        if answer.keep:
+            kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
+            state = HostState({**kept, **state.objects})
+        return answer, state, (*answer.findings, *conflicts)
+
+    def view(self, snapshot: Snapshot) -> NodeView:
+        """The snapshot with what is known of the host."""
+        return NodeView(
             settings=self._settings,
             own=snapshot.own,
             peers=snapshot.peers,
@@ -176,13 +187,6 @@ class Reconciler:
             service_cidrs=snapshot.service_cidrs,
             pools_known=snapshot.pools_known,
         )
-        answer = desired(view, self._backend, template=self._template, memo=self._memo)
-        self._read(answer)
-        state, conflicts = contested(answer.state, self._foreign)
-        if answer.keep:
-            kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
-            state = HostState({**kept, **state.objects})
-        return answer, state, (*answer.findings, *conflicts)
 
     @property
     def wanted(self) -> frozenset[PackedDestination]:

@@ -116,6 +116,11 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="Where pods keep their address, besides the pod network.",
 )
 @flag(
+    "--flannel-compat",
+    is_flag=True,
+    help="Read and write flanneld's annotations: nodes of both kinds reach each other over vxlan.",
+)
+@flag(
     "--subnet-env",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write our values for flannel's CNI plugin here, usually /run/flannel/subnet.env.",
@@ -157,6 +162,7 @@ def command(
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
     masquerade: bool,
     non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
+    flannel_compat: bool,
     subnet_env: Path | None,
     docker_opts: Path | None,
     plan: bool,
@@ -192,6 +198,7 @@ def command(
         service_cidrs=service_cidr,
         masquerade=masquerade,
         non_masquerade_cidrs=non_masquerade_cidr,
+        flannel_compat=flannel_compat,
         subnet_env=subnet_env,
         docker_opts=docker_opts,
         network_unavailable=network_unavailable,

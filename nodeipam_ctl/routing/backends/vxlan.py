@@ -8,10 +8,11 @@ address) and a route through that neighbour, on-link.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 
 from nodeipam_ctl.model import NodeUID
-from nodeipam_ctl.prefixes import Family, Network, family_of
+from nodeipam_ctl.prefixes import Address, Family, Network, family_of
 from nodeipam_ctl.routing.backends import (
     Backend,
     Toward,
@@ -19,7 +20,9 @@ from nodeipam_ctl.routing.backends import (
     direct_route,
     no_common_underlay,
     quiet_device,
+    unroutable,
 )
+from nodeipam_ctl.routing.flannel import UNREADABLE
 from nodeipam_ctl.routing.state import (
     FdbEntry,
     HostObject,
@@ -52,6 +55,8 @@ class VxlanBackend:
         settings = vantage.settings
         if settings.direct_routing and (route := direct_route(peer, cidr, vantage)) is not None:
             return Toward(objects=(route,))
+        if peer.backend not in ("", "vxlan"):
+            return _of_another_kind(peer, cidr, vantage)
         found = vantage.underlay(cidr, peer)
         if found is None:
             return no_common_underlay(peer, cidr)
@@ -84,21 +89,21 @@ class VxlanBackend:
         return min(sizes, default=None)
 
     def devices(self, settings: AgentSettings) -> frozenset[str]:
-        """Both families' devices."""
-        return frozenset(device(settings, family) for family in Family)
+        """Both families' devices; flannel's only when we take its place."""
+        plain = replace(settings, flannel_compat=False)
+        return frozenset(device(known, family) for known in (settings, plain) for family in Family)
 
     def _devices(self, own: Peer, vantage: Vantage) -> Iterator[HostObject]:
         settings = vantage.settings
-        for family, found in vantage.local.items():
-            if found is None:
-                continue
-            underlay, local = found
+        for family, (mac, local) in tunnels(own, vantage).items():
+            underlay = vantage.local[family]
+            assert underlay is not None
             name = device(settings, family)
             yield Link(
                 name=name,
                 kind="vxlan",
-                mtu_bytes=underlay.mtu_bytes - OVERHEAD_BYTES[family],
-                mac=dict(own.vtep_macs).get(family) or vtep_mac(own.uid, family),
+                mtu_bytes=underlay[0].mtu_bytes - OVERHEAD_BYTES[family],
+                mac=mac,
                 vxlan=Vxlan(vni=settings.vxlan_vni, port=settings.vxlan_port or FLANNEL_PORT, local=local),
             )
             for cidr in own.pod_cidrs:
@@ -111,8 +116,18 @@ class VxlanBackend:
 
 
 def device(settings: AgentSettings, family: Family) -> str:
-    """The device for one underlay family."""
-    return f"nictl.{settings.vxlan_vni}" if family is Family.IPV4 else f"nictl-v6.{settings.vxlan_vni}"
+    """The device for one underlay family; with flannel's name where it would fight flanneld's for the port."""
+    name = "flannel" if settings.flannel_compat else "nictl"
+    return f"{name}.{settings.vxlan_vni}" if family is Family.IPV4 else f"{name}-v6.{settings.vxlan_vni}"
+
+
+def tunnels(own: Peer, vantage: Vantage) -> dict[Family, tuple[str, Address]]:
+    """Our VTEP MAC and underlay address by underlay family; a MAC that we published earlier is kept."""
+    return {
+        family: (dict(own.vtep_macs).get(family) or vtep_mac(own.uid, family), found[1])
+        for family, found in vantage.local.items()
+        if found is not None
+    }
 
 
 def vtep_mac(uid: NodeUID, family: Family) -> str:
@@ -123,6 +138,19 @@ def vtep_mac(uid: NodeUID, family: Family) -> str:
     """
     digest = sha256(f"nodeipam.dev/vtep/{family}/{uid}".encode()).digest()
     return bytes([digest[0] & 0xFC | 0x02, *digest[1:6]]).hex(":")
+
+
+def _of_another_kind(peer: Peer, cidr: Network, vantage: Vantage) -> Toward:
+    """A peer that says it runs something else: reached directly or not at all."""
+    route = direct_route(peer, cidr, vantage) if peer.backend != UNREADABLE else None
+    if route is not None:
+        return Toward(objects=(route,))
+    why = (
+        "its annotations cannot be read"
+        if peer.backend == UNREADABLE
+        else f"it runs flannel's {peer.backend} backend"
+    )
+    return unroutable(peer, cidr, why, "run vxlan on it, or correct its flannel annotations")
 
 
 backend: Backend = VxlanBackend()
