@@ -30,10 +30,11 @@ from nodeipam_ctl.demo.sandbox import plugin_dir
 from nodeipam_ctl.demo.story import Story
 from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.prefixes import parse_network
 from tests.charts.chart import NAMESPACE, ROOT
 
 _POOLS = "/apis/nodeipam.dev/v1alpha1/clustercidrs"
-_PATIENCE_S = 3.0
+_PATIENCE_S = 1.5
 """How long a story may go on after the first refusal before it counts as failed, in seconds."""
 
 
@@ -140,6 +141,7 @@ async def _effects(lab: ImpatientLab) -> None:
         await lab.until(what, probe, timeout_s=10)
     await _refusals(lab, see)
     await _lost_replies(lab, see)
+    await _claims(lab)
     await _renewal(lab, see)
 
 
@@ -157,12 +159,40 @@ async def _refusals(lab: ImpatientLab, see: _Sight) -> None:
 
 
 async def _lost_replies(lab: ImpatientLab, see: _Sight) -> None:
-    """The node is served at last, although the answers to both writes for it are lost: the controller reads again."""
-    for verb, resource in (("update", "podcidrslices"), ("patch", "nodes")):
-        lost = Fault(effect=Effect.CUT_AFTER, verb=verb, resource=resource, subresource="", times=1)
-        lab.control.server.faults.add(lost)
+    """The node is served at last, although both writes for it get no answer: the controller reads again."""
+    for effect, verb, resource in (
+        (Effect.CUT_AFTER, "update", "podcidrslices"),
+        (Effect.CUT_BEFORE, "patch", "nodes"),
+    ):
+        lab.control.server.faults.add(
+            Fault(effect=effect, verb=verb, resource=resource, subresource="", times=1)
+        )
     await lab.control.client.patch(f"{_POOLS}/demo", b'{"spec": {"nodeSelector": null}}')
     await lab.until("the node was told of its podCIDR", see.was_told_of_its_pod_cidr("waiting"), timeout_s=20)
+
+
+async def _claims(lab: ImpatientLab) -> None:
+    """A node that claims a part of the Service range gets no route, one that comes after it does."""
+    for name, address, pod_cidr in (
+        ("greedy", "192.0.2.201", "10.96.5.0/24"),
+        ("honest", "192.0.2.202", "10.250.0.0/24"),
+    ):
+        manifest = {
+            "apiVersion": "v1",
+            "kind": "Node",
+            "metadata": {"name": name},
+            "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
+            "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+        }
+        await lab.control.client.create("/api/v1/nodes", json.dumps(manifest).encode())
+    node = next(iter(lab.nodes.values()))
+
+    async def routed() -> bool:
+        return parse_network("10.250.0.0/24") in await lab.routes(node)
+
+    await lab.until(f"{node.name} has a route to the honest node", routed, timeout_s=10)
+    if parse_network("10.96.5.0/24") in await lab.routes(node):
+        raise LabError(f"{node.name} has a route to a part of the Service range")
 
 
 async def _renewal(lab: ImpatientLab, see: _Sight) -> None:
