@@ -48,7 +48,7 @@ class Ledger:
         """A page as it was read, listed or watched; one that is older than what is known is ignored."""
         at = (family_of(page.page), key_of(page.page))
         known = self._book.pages.get(at)
-        if known is not None and known.turn > page.turn and page.uid in {known.uid, ""}:
+        if known is not None and _is_older(page, known):
             return
         self._book.keep(at, page)
 
@@ -142,3 +142,10 @@ class Ledger:
         step = Planner(self._book, now, under_way).step()
         self._book.forget_idle()
         return step
+
+
+def _is_older(page: LedgerPage, known: LedgerPage) -> bool:
+    """Whether a page was read before the one that is known; only speed depends on it, writes carry the version."""
+    if page.resource_version.isdecimal() and known.resource_version.isdecimal():
+        return int(page.resource_version) < int(known.resource_version)  # KEP-5504: they may be compared
+    return page.turn < known.turn and page.uid in {known.uid, ""}
