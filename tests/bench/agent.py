@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--backend", action="append", choices=NAMES)
     chosen = parser.parse_args()
     print(HEADER)
-    for backend in chosen.backend or ["host-gw"]:
+    for backend in chosen.backend or ["host-gw", "vxlan", "vxlan-gpe"]:
         for peers in chosen.peers:
             print(measure(backend, peers))
             sys.stdout.flush()
@@ -72,6 +72,15 @@ def measure(backend: str, peers: int) -> Result:
         Segment() as segment,
         Cluster(Path(directory), segment) as cluster,
     ):
+        cluster.install_crds()
+        cluster.apply(
+            {
+                "apiVersion": "nodeipam.dev/v1alpha1",
+                "kind": "ClusterCIDR",
+                "metadata": {"name": "default"},
+                "spec": {"ipv4": {"cidrs": ["10.0.0.0/9"], "nodeMaskSize": 24}},
+            }
+        )
         cluster.add_many([_node(0), *(_node(number) for number in range(1, peers + 1))])
         host = segment.host("192.0.2.11/16")
         flags = ("--backend", backend, "--audit-period", "3600")
