@@ -249,7 +249,7 @@ class LedgerKeeper:
         if self._refresh_wanted:
             self._refresh_wanted = False
             for node in self._nodes.values():
-                if node.pod_cidrs:
+                if node.pod_cidrs and self._ledger.stands(node.uid, node.pod_cidrs):
                     for line in self._allocator.lines(node.uid):
                         self._ledger.want(line)
         step = self._ledger.step(self._clock(), self._writer.under_way())

@@ -1,0 +1,298 @@
+"""The ledger: a line before every patch, one page for many lines, and everything rebuilt from it after a restart."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nodeipam_ctl.demo.apiserver import Effect, Fault
+from tests.controller.harness import PAGES, POOLS, Cluster, Object, eventually
+
+ONE = {"cidrs": ["10.244.0.0/24"], "nodeMaskSize": 24}
+TWO = {"cidrs": ["10.244.0.0/23"], "nodeMaskSize": 24}
+
+
+async def lines(cluster: Cluster, state: str = "Bound") -> dict[str, Object]:
+    """Lines by block."""
+    return {
+        entry["cidr"]: entry
+        for page in await cluster.items(PAGES)
+        for entry in page.get("entries") or ()
+        if entry["state"] == state
+    }
+
+
+async def line(cluster: Cluster, cidr: str, state: str = "Bound", **wanted: Any) -> Object:
+    """One line, once it stands and says what is wanted."""
+
+    async def check() -> Object:
+        found = (await lines(cluster, state)).get(cidr) or {}
+        return found if found and all(found.get(key) == value for key, value in wanted.items()) else {}
+
+    answer: Object = await eventually(check, what=f"{state} line of {cidr} with {wanted}")
+    return answer
+
+
+async def no_line(cluster: Cluster, cidr: str, state: str = "Bound") -> None:
+    async def check() -> bool:
+        return cidr not in await lines(cluster, state)
+
+    await eventually(check, what=f"no {state} line of {cidr}")
+
+
+async def test_the_line_stands_before_the_node_is_patched(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    held = cluster.api.faults.add(Fault(effect=Effect.REFUSE, verb="patch", resource="nodes", status=429))
+    async with cluster.controller():
+        node = await cluster.node("first", addresses=("192.0.2.7",))
+        found = await line(cluster, "10.244.0.0/24", node="first", nodeUID=node["metadata"]["uid"])
+        assert (found["clusterCIDR"], found["addresses"]) == ("default", ["192.0.2.7"])
+        assert await cluster.cidrs("first") == []
+        cluster.api.faults.remove(held)
+        await cluster.served("first")
+
+
+async def test_without_a_line_no_node_is_patched_and_readyz_says_why(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    refused = cluster.api.faults.add(
+        Fault(effect=Effect.REFUSE, verb="create", resource="podcidrslices", status=403)
+    )
+    async with cluster.controller() as running:
+        await cluster.node("first")
+        await eventually(lambda: "podcidrslice" in running.readiness.report())
+        assert await cluster.cidrs("first") == []
+        cluster.api.faults.remove(refused)
+        assert await cluster.served("first", within_s=20) == ["10.244.0.0/24"]
+        await eventually(lambda: running.readiness.ready)
+
+
+async def test_a_burst_writes_many_lines_with_few_writes(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.0.0.0/12"], "nodeMaskSize": 24})
+    for i in range(320):
+        await cluster.node(f"n{i}")
+    async with cluster.controller() as running:
+        await cluster.all_served(320)
+        writes = running.metric("nodeipam_ledger_page_writes_total", result="written")
+        assert writes <= 60, "20 pages of 16 lines, and those above them"
+
+
+async def test_a_lost_page_write_neither_doubles_nor_leaks(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    for effect in (Effect.CUT_AFTER, Effect.CUT_BEFORE):
+        for verb in ("create", "update"):
+            cluster.api.faults.add(Fault(effect=effect, verb=verb, resource="podcidrslices", times=2))
+    async with cluster.controller():
+        await cluster.node("first")
+        assert await cluster.served("first", within_s=20) == ["10.244.0.0/24"]
+        await cluster.node("second")
+        await cluster.told("CIDRNotAvailable", about="second")
+
+
+async def test_a_promise_found_in_the_ledger_is_kept(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/20"], "nodeMaskSize": 24})
+    node = await cluster.node("promised")
+    promise = {
+        "cidr": "10.244.7.0/24",
+        "state": "Bound",
+        "node": "promised",
+        "nodeUID": node["metadata"]["uid"],
+    }
+    await cluster.create(
+        PAGES,
+        {
+            "apiVersion": "nodeipam.dev/v1alpha1",
+            "kind": "PodCIDRSlice",
+            "metadata": {"name": "10.244.0.0-20"},
+            "page": "10.244.0.0/20",
+            "entries": [promise],
+        },
+    )
+    async with cluster.controller():
+        assert await cluster.served("promised") == ["10.244.7.0/24"]
+
+
+async def test_after_a_restart_nodes_without_a_line_are_adopted(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO)
+    await cluster.node("old", pod_cidrs=("10.244.1.0/24",), addresses=("192.0.2.1",))
+    async with cluster.controller():
+        await line(cluster, "10.244.1.0/24", node="old", clusterCIDR="default", addresses=["192.0.2.1"])
+
+
+async def test_lines_whose_node_went_while_nobody_looked_rest(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO, reuseDelay="1h")
+    async with cluster.controller():
+        await cluster.node("gone")
+        await cluster.served("gone")
+        await line(cluster, "10.244.0.0/24", node="gone")
+    await cluster.delete("/api/v1/nodes/gone")
+    async with cluster.controller():
+        await line(cluster, "10.244.0.0/24", "Resting", node="gone")
+        await cluster.node("next")
+        assert await cluster.served("next") == ["10.244.1.0/24"]
+
+
+async def test_a_rest_survives_a_restart_and_ends_in_time(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO, reuseDelay="1h")
+    async with cluster.controller():
+        await cluster.node("gone")
+        await cluster.served("gone")
+        await cluster.delete("/api/v1/nodes/gone")
+        await line(cluster, "10.244.0.0/24", "Resting")
+    async with cluster.controller():
+        await eventually(lambda: _resting(cluster, 1))
+        assert await line(cluster, "10.244.0.0/24", "Resting")
+    async with cluster.controller(clock=lambda: time.time() + 3700):
+        await no_line(cluster, "10.244.0.0/24", "Resting")
+        await eventually(lambda: _resting(cluster, 0))
+
+
+async def test_a_short_rest_ends_by_itself_and_a_waiting_node_gets_the_block(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/23"], "nodeMaskSize": 24}, reuseDelay="1s")
+    async with cluster.controller():
+        await cluster.node("kept")
+        await cluster.node("gone")
+        await cluster.all_served(2)
+        gone = (await cluster.cidrs("gone"))[0]
+        await cluster.delete("/api/v1/nodes/gone")
+        await line(cluster, gone, "Resting")
+        await no_line(cluster, gone, "Resting")
+        assert (await cluster.status())["ipv4"]["allocated"] == 1
+
+
+async def test_retain_by_name_gives_the_block_back(cluster: Cluster) -> None:
+    await cluster.pool(
+        ipv4={"cidrs": ["10.244.0.0/20"], "nodeMaskSize": 24}, reuseDelay="1h", retain="ByName"
+    )
+    async with cluster.controller():
+        for name in ("a", "b"):
+            await cluster.node(name)
+            await cluster.served(name)
+        before = await cluster.cidrs("a")
+        await cluster.delete("/api/v1/nodes/a")
+        await line(cluster, before[0], "Resting")
+    async with cluster.controller():
+        await cluster.node("c")
+        assert await cluster.served("c") != before
+        await cluster.node("a")
+        assert await cluster.served("a") == before
+        await no_line(cluster, before[0], "Resting")
+
+
+async def test_a_static_block_is_kept_for_its_node(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO, static=[{"node": "edge", "ipv4": "10.244.0.0/24"}])
+    async with cluster.controller():
+        await cluster.node("other")
+        assert await cluster.served("other") == ["10.244.1.0/24"]
+        await cluster.node("edge")
+        assert await cluster.served("edge") == ["10.244.0.0/24"]
+
+
+async def test_a_nodes_new_address_reaches_its_line(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    async with cluster.controller():
+        await cluster.node("mobile", addresses=("192.0.2.1",))
+        await cluster.served("mobile")
+        await cluster.patch(
+            "/api/v1/nodes/mobile/status",
+            {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.99"}]}},
+        )
+        await line(cluster, "10.244.0.0/24", addresses=["192.0.2.99"])
+
+
+async def test_a_page_that_somebody_deletes_is_written_again(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO)
+    async with cluster.controller():
+        await cluster.node("first")
+        await cluster.served("first")
+        await line(cluster, "10.244.0.0/24")
+        await cluster.delete(f"{PAGES}/10.244.0.0-20")
+        await line(cluster, "10.244.0.0/24", node="first")
+
+
+async def test_the_last_of_two_nodes_on_one_block_frees_it(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    await cluster.node("one", pod_cidrs=("10.244.0.0/24",))
+    await cluster.node("two", pod_cidrs=("10.244.0.0/24",))
+    async with cluster.controller() as running:
+        assert "10.244.0.0/24" in await cluster.told("CIDRConflict", about="two")
+        assert any(
+            sample.value
+            for metric in running.metrics.registry.collect()
+            for sample in metric.samples
+            if sample.name == "nodeipam_conflicts_total"
+        )
+        await cluster.node("waiting")
+        await cluster.told("CIDRNotAvailable", about="waiting")
+        await cluster.delete("/api/v1/nodes/one")
+        await line(cluster, "10.244.0.0/24", node="two")
+        assert await cluster.cidrs("waiting") == []
+        await cluster.delete("/api/v1/nodes/two")
+        assert await cluster.served("waiting") == ["10.244.0.0/24"]
+
+
+async def test_a_range_that_goes_leaves_orphans_which_are_adopted_when_it_returns(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/24", "10.9.0.0/24"], "nodeMaskSize": 24})
+    async with cluster.controller():
+        await cluster.node("first")
+        assert await cluster.served("first") == ["10.244.0.0/24"]
+        await cluster.patch(f"{POOLS}/default", {"spec": {"ipv4": {"cidrs": ["10.9.0.0/24"]}}})
+        await line(cluster, "10.244.0.0/24", clusterCIDR=None)
+        await cluster.node("second")
+        assert await cluster.served("second") == ["10.9.0.0/24"]
+        await cluster.patch(
+            f"{POOLS}/default", {"spec": {"ipv4": {"cidrs": ["10.9.0.0/24", "10.244.0.0/24"]}}}
+        )
+        await line(cluster, "10.244.0.0/24", clusterCIDR="default")
+        assert (await eventually(lambda: _nodes(cluster, 2)))["ipv4"]["allocated"] == 2
+
+
+async def test_a_line_that_cannot_be_read_closes_its_page_only(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/19"], "nodeMaskSize": 24})
+    async with cluster.controller():
+        await cluster.node("first")
+        assert await cluster.served("first") == ["10.244.0.0/24"]
+        page = await cluster.get(f"{PAGES}/10.244.0.0-20")
+        odd = {"cidr": "10.244.9.0/24", "state": "Bound", "node": "x", "addresses": ["no address"]}
+        await cluster.patch(f"{PAGES}/10.244.0.0-20", {"entries": [*page["entries"], odd]})
+        await cluster.node("second")
+        assert await cluster.served("second", within_s=20) == ["10.244.16.0/24"]
+        await cluster.patch(f"{PAGES}/10.244.0.0-20", {"entries": page["entries"]})
+        for i in range(16):
+            await cluster.node(f"more-{i}")
+        found = await cluster.all_served(18, within_s=30)
+        assert "10.244.1.0/24" in {cidrs[0] for cidrs in found.values()}
+
+
+async def test_without_allocation_foreign_podcidrs_are_mirrored(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO)
+    async with cluster.controller(allocate=False):
+        await cluster.node("theirs", pod_cidrs=("10.99.0.0/24",), addresses=("192.0.2.5",))
+        await line(cluster, "10.99.0.0/24", node="theirs", addresses=["192.0.2.5"])
+        await cluster.node("nothing")
+        await cluster.delete("/api/v1/nodes/theirs")
+        await no_line(cluster, "10.99.0.0/24")
+        assert await cluster.cidrs("nothing") == []
+        assert not await cluster.events("CIDRConflict")
+
+
+async def test_a_second_allocator_is_reported(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO)
+    async with cluster.controller():
+        await cluster.node("theirs", pod_cidrs=("10.244.1.0/24",))
+        assert "another allocator" in await cluster.told("CIDRConflict", about="theirs")
+        await line(cluster, "10.244.1.0/24", node="theirs")
+        await cluster.node("ours")
+        assert await cluster.served("ours") == ["10.244.0.0/24"]
+
+
+async def _uid(cluster: Cluster, name: str) -> str:
+    return str((await cluster.get(f"/api/v1/nodes/{name}"))["metadata"]["uid"])
+
+
+async def _resting(cluster: Cluster, blocks: int) -> bool:
+    return bool((await cluster.status()).get("ipv4", {}).get("resting") == blocks)
+
+
+async def _nodes(cluster: Cluster, count: int) -> Object:
+    status = await cluster.status()
+    return status if status.get("nodes") == count else {}
