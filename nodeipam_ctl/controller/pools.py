@@ -25,7 +25,7 @@ log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
 
-_LIST_EVERY_S = 60.0
+LIST_EVERY_S = 60.0
 
 
 class CustomResources(Generic[T]):
@@ -43,7 +43,7 @@ class CustomResources(Generic[T]):
         resources: Sequence[Resource[T]],
         changed: Callable[[Delta[T]], None],
         *,
-        list_every_s: float = _LIST_EVERY_S,
+        list_every_s: float | None = None,
     ) -> None:
         self._client = client
         self._access = access
@@ -51,7 +51,7 @@ class CustomResources(Generic[T]):
             _custom(resource): Informer(client, resource, changed) for resource in resources
         }
         self._watch: CustomResourceWatch | None = None
-        self._list_every_s = list_every_s
+        self._list_every_s = LIST_EVERY_S if list_every_s is None else list_every_s
         self._backoff = Backoff(first_s=0.2, cap_s=10.0)
         self.synced = asyncio.Event()
         self.problem = "not listed yet"
