@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -41,6 +42,7 @@ class Began:
 
     def __init__(self, argv: list[str]) -> None:
         self.mark = f"NODEIPAM_TEST_MARK={uuid.uuid4()}"
+        self.pins: list[int] = []
         name, _, value = self.mark.partition("=")
         self.process = subprocess.Popen(
             argv,
@@ -69,16 +71,26 @@ class Began:
         ]
 
     def namespaces(self) -> set[str]:
-        """The namespaces of all these processes, other than this test's own."""
-        ours = set(_namespaces(os.getpid()))
-        return {space for pid in self.processes() for space in _namespaces(pid)} - ours
+        """The namespaces of all these processes, other than this test's own.
+
+        They are held open until the test ends: the kernel gives the number of one that is gone to the next that is made.
+        """
+        ours = set(_namespaces(os.getpid()).values())
+        found: set[str] = set()
+        for pid in self.processes():
+            for path, name in _namespaces(pid).items():
+                if name not in ours | found:
+                    with contextlib.suppress(OSError):
+                        self.pins.append(os.open(path, os.O_RDONLY))
+                        found.add(name)
+        return found
 
     def assert_nothing_is_left(self, spaces: set[str], *, within_s: float = 5.0) -> None:
         """No process of it lives, and none of anybody is in its namespaces."""
         deadline = time.monotonic() + within_s
         while True:
             left = self.processes()
-            held = [pid for pid in _all_pids() if spaces & set(_namespaces(pid))]
+            held = [pid for pid in _all_pids() if spaces & set(_namespaces(pid).values())]
             if not left and not held:
                 return
             if time.monotonic() > deadline:
@@ -127,19 +139,20 @@ def _collected() -> Iterator[list[Began]]:
             one.process.wait()
             assert one.process.stdout is not None
             one.process.stdout.close()
+            for pin in one.pins:
+                os.close(pin)
 
 
 def _all_pids() -> list[int]:
     return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
 
 
-def _namespaces(pid: int) -> list[str]:
-    found = []
+def _namespaces(pid: int) -> dict[str, str]:
+    found = {}
     for kind in ("net", "mnt", "pid", "uts"):
-        try:
-            found.append(str(Path(f"/proc/{pid}/ns/{kind}").readlink()))
-        except OSError:
-            continue  # it ended meanwhile, or is a zombie
+        path = f"/proc/{pid}/ns/{kind}"
+        with contextlib.suppress(OSError):  # it ended meanwhile, or is a zombie
+            found[path] = str(Path(path).readlink())
     return found
 
 
