@@ -5,7 +5,7 @@ SHELL := /bin/sh
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+export PYTHON ?= python3
 ARGS ?=
 # How many tests run at once.
 JOBS ?= 2

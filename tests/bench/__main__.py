@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+_MAIN = 'if __name__ == "__main__":'
 
 
 def main(arguments: list[str]) -> int:
     """Runs the benchmarks one after the other, never two at once; 1 when one of them failed."""
-    scripts = {file.stem: file for file in sorted(HERE.glob("*.py")) if not file.stem.startswith("_")}
+    scripts = {file.stem: file for file in sorted(HERE.glob("[!_]*.py")) if _MAIN in file.read_text()}
     if arguments and arguments[0] not in scripts:
         print(f"bench: no benchmark {arguments[0]!r}; there are: {', '.join(scripts)}", file=sys.stderr)
         return 2
