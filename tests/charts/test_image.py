@@ -82,6 +82,7 @@ async def _the_agent_makes_a_node_of_a_host(node: Node) -> None:
             "10.244.2.0/24 via 192.0.2.2"
         ]
         assert node.network.run("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
+        assert node.network.run("nft", "list", "tables") == "table inet nodeipam\n"
         assert "10.244.1.0/24" in conflist.read_text()
         assert (await node.cluster.conditions("worker-1"))["NetworkUnavailable"] == "False"
     assert process.returncode == 0

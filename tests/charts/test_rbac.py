@@ -40,8 +40,10 @@ class Outcome(NamedTuple):
     refused: set[Grant]
 
 
-def _permissions() -> list[Manifest]:
-    return [manifest for manifest in manifests(values_of("host-gw")) if manifest["kind"] in _KINDS]
+def _permissions(feed: str = "nodes") -> list[Manifest]:
+    values = values_of("host-gw")
+    values["agent"]["feed"] = feed
+    return [manifest for manifest in manifests(values) if manifest["kind"] in _KINDS]
 
 
 def _roles(permissions: list[Manifest]) -> Iterator[Manifest]:
@@ -79,12 +81,13 @@ def _rules() -> Iterator[Any]:
             yield pytest.param(role["metadata"]["name"], place, id=says)
 
 
-def _tell(permissions: list[Manifest], folder: Path) -> Outcome:
+def _tell(permissions: list[Manifest], folder: Path, feed: str = "nodes") -> Outcome:
     file = folder / "outcome.json"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         request = {
             "manifests": permissions,
             "accounts": _ACCOUNTS,
+            "feed": feed,
             "socket": listening.fileno(),
             "outcome": str(file),
         }
@@ -94,8 +97,8 @@ def _tell(permissions: list[Manifest], folder: Path) -> Outcome:
     assert code == (1 if outcome["failure"] else 0)
     used: set[Grant] = set()
     refused: set[Grant] = set()
-    named = {(g.program, g.verb, g.resource): g.name for g in _grants(_permissions()) if g.name}
-    everywhere = {g[:4] for g in _grants(_permissions()) if not g.namespace}
+    named = {(g.program, g.verb, g.resource): g.name for g in _grants(_permissions(feed)) if g.name}
+    everywhere = {g[:4] for g in _grants(_permissions(feed)) if not g.namespace}
     for user, asked, allowed in outcome["asked"]:
         program, verb, group = _program(user), asked["verb"], asked["group"]
         resource = f"{asked['resource']}/{asked['subresource']}".rstrip("/")
@@ -105,12 +108,13 @@ def _tell(permissions: list[Manifest], folder: Path) -> Outcome:
     return Outcome(outcome["failure"], used, refused)
 
 
-def test_the_story_passes_with_every_grant_used_and_nothing_refused(tmp_path: Path) -> None:
-    outcome = _tell(_permissions(), tmp_path)
+@pytest.mark.parametrize("feed", ["nodes", "slices"])
+def test_the_story_passes_with_every_grant_used_and_nothing_refused(feed: str, tmp_path: Path) -> None:
+    outcome = _tell(_permissions(feed), tmp_path, feed)
 
     assert outcome.failure == ""
     assert outcome.refused == set()
-    assert outcome.used == _grants(_permissions())
+    assert outcome.used == _grants(_permissions(feed))
 
 
 @pytest.mark.parametrize(("role_name", "place"), list(_rules()))
