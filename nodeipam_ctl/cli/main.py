@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from keyword import iskeyword
 
 import click
 
@@ -17,12 +18,16 @@ _COMMANDS = {
     "controller": "Assign podCIDRs to nodes (one leader per cluster).",
     "agent": "Program this node's routes, CNI configuration and masquerade.",
     "cleanup": "Remove from this host what the agent made.",
+    "explain": "Say why a node has the podCIDRs it has, and what would happen now.",
+    "audit": "List everything that is wrong with ClusterCIDRs, nodes and ledger.",
+    "plan": "Say how many more nodes fit, and what changed ClusterCIDRs would do.",
+    "import": "Take over from kube-controller-manager or from upstream ClusterCIDRs.",
     "demo": "Show the whole road on this machine, or run only the API server.",
 }
 
 
 class _Commands(click.Group):
-    """Finds a command's module by its name: `controller` is `command` in nodeipam_ctl/cli/controller.py."""
+    """Finds a command's module by its name: `controller` is `command` in nodeipam_ctl/cli/controller.py, `import` in import_.py."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -30,7 +35,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"nodeipam_ctl.cli.{cmd_name.replace('-', '_')}")
+        name = cmd_name.replace("-", "_")
+        module = importlib.import_module(f"nodeipam_ctl.cli.{f'{name}_' if iskeyword(name) else name}")
         command = module.command
         assert isinstance(command, click.Command)
         return command
@@ -75,5 +81,8 @@ def _hint(exc: click.ClickException) -> str:
 
 
 def _say(message: str, code: int) -> int:
-    print(f"nodeipam-ctl: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    # What a server or a file said must not command the terminal.
+    shown = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)
+    print(f"nodeipam-ctl: {shown}", file=sys.stderr)
     return code

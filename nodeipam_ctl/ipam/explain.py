@@ -27,10 +27,13 @@ class Looked:
 
     Attributes:
         place: 1 for the one that is tried first; 0 when it may not serve the node.
+        placed_by: the rule that put it before the next one; "" when it may not serve the node.
+        rule: the rule that decided about it.
         free: what is left in it, as a person reads it.
     """
 
     place: int
+    placed_by: str
     pool: PoolName
     verdict: Verdict
     rule: str
@@ -95,10 +98,11 @@ def explain(world: World, node: Node, now: float) -> Explanation:
             outcome = f"{', '.join(map(str, would_get))} from ClusterCIDR {decision.pool}"
         else:
             outcome = f"nothing: {decision.message}"
-    places = {place.pool: i for i, place in enumerate(allocator.order(asked).places, start=1)}
+    places = {place.pool: (i, place.rule) for i, place in enumerate(allocator.order(asked).places, start=1)}
     looked = [
         Looked(
-            place=places.get(c.pool, 0),
+            place=places.get(c.pool, (0, ""))[0],
+            placed_by=places.get(c.pool, (0, ""))[1],
             pool=c.pool,
             verdict=c.verdict,
             rule=c.rule,

@@ -10,7 +10,7 @@ from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.blocks import key_of
 from nodeipam_ctl.ipam.window import Usage, Window
 from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, LedgerEntry, Node, NodeName, PoolName
-from nodeipam_ctl.prefixes import Family, Network, merged
+from nodeipam_ctl.prefixes import Family, Network, family_of, merged
 
 KUBELET_MAX_PODS: Final = 110
 """kubelet's default for maxPods (kubelet.config.k8s.io/v1beta1)."""
@@ -18,18 +18,22 @@ KUBELET_MAX_PODS: Final = 110
 GROWTH_WINDOW_S: Final = 86_400.0
 """How far back the present rate of new nodes is looked for, in seconds."""
 
+LEAST_GROWTH_S: Final = 3600.0
+"""How long nodes must have been coming before a rate is told, in seconds."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """One ClusterCIDR's future.
 
     Attributes:
-        fits: how many more nodes it can serve now; blocks of the scarcer family.
+        fits: how many more nodes it can serve now, by the scarcer family; none while it is disabled or being deleted.
         resting: how many of its blocks come free by themselves.
         pods_per_node: pod addresses in a node's block, the scarcer family; kubelet runs at most `KUBELET_MAX_PODS` by
             default.
         families: what is used, in node blocks.
-        arrivals_per_s: nodes a second that came lately and are still there.
+        arrivals: nodes that came lately and are still there.
+        arrivals_per_s: the same a second; 0 when that cannot be said.
         full_in_s: when it is full if nodes keep coming as they did lately, in seconds from now; None when they do not.
     """
 
@@ -40,6 +44,7 @@ class Outlook:
     waiting: int
     pods_per_node: int
     families: Mapping[Family, Usage] = field(default_factory=dict)
+    arrivals: int = 0
     arrivals_per_s: float = 0.0
     full_in_s: float | None = None
 
@@ -51,8 +56,8 @@ class WhatIf:
     Attributes:
         served: waiting nodes that would get podCIDRs, with those they would get, and get none as things are.
         stranded: waiting nodes that are about to get podCIDRs as things are, and would get none.
-        orphaned: nodes whose blocks would lie outside every range, and do not now.
-        adopted: nodes whose blocks would come under a ClusterCIDR, and do not now.
+        orphaned: blocks of nodes that would lie outside every range, and do not now.
+        adopted: blocks of nodes that would come under a ClusterCIDR, and do not now.
         moved: nodes that would be counted under another ClusterCIDR, with its name.
         findings: what would be wrong that is not wrong now.
         outlooks: every ClusterCIDR as it would be.
@@ -60,8 +65,8 @@ class WhatIf:
 
     served: tuple[Assignment, ...] = ()
     stranded: tuple[NodeName, ...] = ()
-    orphaned: tuple[NodeName, ...] = ()
-    adopted: tuple[NodeName, ...] = ()
+    orphaned: tuple[tuple[NodeName, Network], ...] = ()
+    adopted: tuple[tuple[NodeName, Network], ...] = ()
     moved: tuple[tuple[NodeName, PoolName], ...] = ()
     findings: tuple[Finding, ...] = ()
     outlooks: tuple[Outlook, ...] = ()
@@ -114,7 +119,8 @@ def outlook(
         window_s: how far back to look for new nodes, in seconds.
     """
     usage = allocator.usage(pool.name)
-    fits = min((u.free for u in usage.families.values()), default=0)
+    closed = pool.disabled or pool.terminating
+    fits = 0 if closed else min((u.free for u in usage.families.values()), default=0)
     rate = arrival_rate(registered_s, now, window_s=window_s)
     return Outlook(
         pool=pool.name,
@@ -124,8 +130,9 @@ def outlook(
         waiting=usage.waiting,
         pods_per_node=min((pods_in(f, spec.node_mask_size) for f, spec in pool.families.items()), default=0),
         families=usage.families,
+        arrivals=sum(1 for at in registered_s if now - window_s <= at <= now),
         arrivals_per_s=rate,
-        full_in_s=fits / rate if rate > 0 else None,
+        full_in_s=fits / rate if rate > 0 and not closed else None,
     )
 
 
@@ -135,12 +142,16 @@ def pods_in(family: Family, length: int) -> int:
 
 
 def arrival_rate(registered_s: Sequence[float], now: float, *, window_s: float = GROWTH_WINDOW_S) -> float:
-    """Nodes a second over the window up to now, or since the first node when that is later; 0 with fewer than two."""
+    """Nodes a second over the window up to now, or since the first of them.
+
+    0 with fewer than two, and while the first came less than an hour ago: how fast a cluster is built says nothing about
+    how fast it grows.
+    """
     lately = sorted(at for at in registered_s if now - window_s <= at <= now)
     if len(lately) < 2:
         return 0.0
     span_s = now - lately[0]
-    return (len(lately) - 1) / span_s if span_s > 0 else 0.0
+    return (len(lately) - 1) / span_s if span_s >= LEAST_GROWTH_S else 0.0
 
 
 def free_union(allocator: Allocator, family: Family, length: int) -> int:
@@ -177,14 +188,14 @@ def what_if(world: World, pools: Iterable[ClusterCIDR], now: float) -> WhatIf:
     known = set(before.set_pools(world.pools))
     orphaned, adopted, moved = [], [], []
     for node in sorted(world.nodes, key=lambda n: n.name):
-        if not node.pod_cidrs:
-            continue
+        for cidr in node.pod_cidrs:
+            was_inside, will_be_inside = _is_inside(before, cidr), _is_inside(after, cidr)
+            if was_inside and not will_be_inside:
+                orphaned.append((node.name, cidr))
+            elif will_be_inside and not was_inside:
+                adopted.append((node.name, cidr))
         was, will = before.pool_of(node.uid), after.pool_of(node.uid)
-        if was and not will:
-            orphaned.append(node.name)
-        elif will and not was:
-            adopted.append(node.name)
-        elif was != will:
+        if node.pod_cidrs and was and will and was != will:
             moved.append((node.name, will))
     wanting = [node for node in world.nodes if not node.pod_cidrs]
     served = [d for d in after.decide(wanting, now) if isinstance(d, Assignment)]
@@ -198,3 +209,8 @@ def what_if(world: World, pools: Iterable[ClusterCIDR], now: float) -> WhatIf:
         findings=tuple(f for f in after.set_pools(changed.pools) if f not in known),
         outlooks=outlooks(changed, now),
     )
+
+
+def _is_inside(allocator: Allocator, cidr: Network) -> bool:
+    """Whether a block lies in a range of some ClusterCIDR."""
+    return any(True for _ in allocator.tenancy.occupancies[family_of(cidr)].windows_around(key_of(cidr)))

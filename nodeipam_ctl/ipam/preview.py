@@ -19,7 +19,7 @@ class Preview:
         changes: ClusterCIDRs that would be created or changed, by name.
         effect: what happens to nodes; its `outlooks` are the ClusterCIDRs as they would be.
         before: the ClusterCIDRs as they are.
-        appearing: findings of an audit that would be new.
+        appearing: findings of an audit that would be new, besides what `effect` tells of nodes.
         vanishing: findings of an audit that would be gone.
     """
 
@@ -52,7 +52,10 @@ def preview(
     """
     pages = None if pages is None else tuple(pages)
     after = replace(world, pools=with_changes(world.pools, wanted))
-    found, would_find = audit(world, pages, now), audit(after, pages, now)
+    found, would_find = (
+        [finding for finding in audit(one, pages, now) if finding.code != "OutsideEveryRange"]
+        for one in (world, after)
+    )
     return Preview(
         changes=diff({p.name: p for p in after.pools}, {p.name: p for p in world.pools}),
         effect=what_if(world, after.pools, now),

@@ -1,0 +1,83 @@
+"""`nodeipam-ctl audit`: what is wrong with this cluster's pod addressing, and what can be done about it?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from nodeipam_ctl.cli import shell
+from nodeipam_ctl.cli.render import Document, finding_document, findings_table, show
+from nodeipam_ctl.cli.snapshot import Snapshot, read
+from nodeipam_ctl.ipam.audit import audit
+from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.model import Finding, Severity
+from nodeipam_ctl.prefixes import Network
+
+_OF_TWO_READINGS = frozenset({"LineWithoutNode", "StaleLine", "NoLedgerLine", "LineOfAnother", "NotServed"})
+"""Codes that compare collections which are read one after the other: a node that came or went between looks like them."""
+
+
+@click.command("audit")
+@shell.kubeconfig
+@shell.output
+@shell.service_cidr
+def command(*, kubeconfig: Path | None, output: str, service_cidr: tuple[str, ...]) -> int:
+    """List everything that is wrong with ClusterCIDRs, nodes and ledger. Exit code 1 if there is an error. Reads only."""
+    services = shell.networks("--service-cidr", service_cidr)
+    snapshot, findings = shell.run(kubeconfig, lambda client: _look(client, services))
+    errors = sum(1 for finding in findings if finding.severity is Severity.ERROR)
+    show(output, _document(snapshot, findings, errors), lambda: _text(snapshot, findings, errors))
+    return 1 if errors else 0
+
+
+async def _look(client: Client, services: tuple[Network, ...]) -> tuple[Snapshot, tuple[Finding, ...]]:
+    """The findings; those that may come from reading a moving cluster only if a second reading shows them too."""
+    snapshot = await read(client, services)
+    findings = _findings(snapshot)
+    if any(finding.code in _OF_TWO_READINGS for finding in findings):
+        again = await read(client, services)
+        seen = {(finding.code, finding.subject) for finding in findings}
+        snapshot = again
+        findings = tuple(
+            finding
+            for finding in _findings(again)
+            if finding.code not in _OF_TWO_READINGS or (finding.code, finding.subject) in seen
+        )
+    return snapshot, findings
+
+
+def _findings(snapshot: Snapshot) -> tuple[Finding, ...]:
+    found = (*snapshot.problems, *audit(snapshot.world(), snapshot.pages, snapshot.now_s))
+    return tuple(
+        sorted(found, key=lambda f: (f.severity is not Severity.ERROR, f.subject, f.code, f.message))
+    )
+
+
+def _document(snapshot: Snapshot, findings: tuple[Finding, ...], errors: int) -> Document:
+    return {
+        "findings": [finding_document(finding) for finding in findings],
+        "totals": {
+            "errors": errors,
+            "warnings": len(findings) - errors,
+            "nodes": len(snapshot.nodes),
+            "clusterCIDRs": len(snapshot.pools),
+            "ledgerPages": len(snapshot.pages or ()),
+        },
+    }
+
+
+def _text(snapshot: Snapshot, findings: tuple[Finding, ...], errors: int) -> str:
+    looked = ", ".join(
+        (
+            _many(len(snapshot.nodes), "node"),
+            _many(len(snapshot.pools), "ClusterCIDR"),
+            _many(len(snapshot.pages or ()), "ledger page"),
+        )
+    )
+    totals = f"{_many(errors, 'error')}, {_many(len(findings) - errors, 'warning')} ({looked})"
+    return f"{findings_table(findings)}\n\n{totals}" if findings else totals
+
+
+def _many(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
