@@ -77,6 +77,7 @@ class Agent:
         self._retry_at_s: float | None = None
         self._told = not settings.network_unavailable
         self._turn: Turn | None = None
+        self._alive_s = _loop_time_s()
         self.readiness.check("feed", self._feed_problem)
         self.readiness.check("host", self._host_problem)
 
@@ -88,6 +89,7 @@ class Agent:
                     self.settings.metrics_address,
                     metrics=self.metrics.metrics.exposition,
                     readiness=self.readiness,
+                    stuck=self._stuck,
                 )
                 await stack.enter_async_context(server)
             heard = kernel.monitor(neighbours=bool(self._reconciler.devices))
@@ -114,7 +116,7 @@ class Agent:
                     await self._wake.wait()
             await asyncio.sleep(_DEBOUNCE_S)
             self._wake.clear()
-            now_s = _loop_time_s()
+            now_s = self._alive_s = _loop_time_s()
             if audit_at_s <= now_s:
                 self._reconciler.dirty.everything()
                 audit_at_s = self._next_audit_s()
@@ -207,6 +209,12 @@ class Agent:
 
     def _earliest_s(self, audit_at_s: float) -> float:
         return min(at for at in (audit_at_s, self._relist_at_s, self._retry_at_s) if at is not None)
+
+    def _stuck(self) -> str:
+        silent_s = _loop_time_s() - self._alive_s
+        if silent_s <= 3 * self.settings.audit_period_s:
+            return ""
+        return f"no turn has begun for {silent_s:.0f} s: the host or a library call hangs"
 
     def _feed_problem(self) -> str:
         return self._feed.problem or ("" if self._feed.synced else "the first list is not complete")

@@ -57,7 +57,7 @@ async def sysctls_text(settings: AgentSettings) -> str:
 async def _observed(settings: AgentSettings) -> tuple[Reconciler, Snapshot]:
     access = await load_access(settings.kubeconfig)
     template = read_template(settings)
-    host = Host(cni_conf_dir=settings.cni_conf_dir)
+    host = Host(cni_conf_dir=settings.cni_conf_dir, proc_sys_dir=settings.proc_sys_dir)
     reconciler = Reconciler(settings, host, backends.load(settings.backend), template=template)
     async with Client(access, component="nodeipam-ctl-agent", connections=4) as client:
         heard = asyncio.Event()

@@ -19,7 +19,7 @@ from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.backends import Backend, devices_of_all
-from nodeipam_ctl.routing.contest import contested
+from nodeipam_ctl.routing.contest import contested, dropping
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
 from nodeipam_ctl.routing.guard import guarded
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
@@ -116,6 +116,7 @@ class Reconciler:
         self._memo = Memo()
         self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
         self._foreign: tuple[Route, ...] = ()
+        self._drops: tuple[str, ...] = ()
         self._sysctls: tuple[str, ...] = ()
         self._held: frozenset[Key] = frozenset()
         self._held_at_list = 0
@@ -174,7 +175,7 @@ class Reconciler:
         if answer.keep:
             kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
             state = HostState({**kept, **state.objects})
-        return answer, state, (*answer.findings, *conflicts)
+        return answer, state, (*answer.findings, *conflicts, *dropping(self._drops, snapshot.cluster_cidrs))
 
     def view(self, snapshot: Snapshot) -> NodeView:
         """The snapshot with what is known of the host."""
@@ -223,6 +224,8 @@ class Reconciler:
             }
             if kind is Kind.ROUTE:
                 self._foreign = foreign
+            elif kind is Kind.NFT_TABLE and self._uses_nft:
+                self._drops = nftables.forward_drops()
 
     def _all_observed(self) -> dict[Key, HostObject]:
         everything: dict[Key, HostObject] = {}

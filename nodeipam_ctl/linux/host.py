@@ -116,6 +116,8 @@ class Host:
                 if name.endswith((".conf", ".conflist", ".json"))
                 and str(self._cni_conf_dir / name) not in own_files
             ),
+            strict_devices=self._strict_devices(),
+            neighbour_limit=_number(self._value("net/ipv4/neigh/default/gc_thresh3")),
             accept_ra_devices=tuple(
                 name
                 for name, device in self._devices.items()
@@ -125,6 +127,18 @@ class Host:
                 and device.link.kind == ""
                 and self._value(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2")
             ),
+        )
+
+    def _strict_devices(self) -> tuple[str, ...]:
+        everywhere = self._value("net/ipv4/conf/all/rp_filter") == "1"
+        return tuple(
+            name
+            for name, device in self._devices.items()
+            if device.link.kind != "vxlan"
+            and (
+                (own := self._value(f"net/ipv4/conf/{name}/rp_filter")) in ("1", "2")
+                or (everywhere and own == "0")
+            )
         )
 
     def read(self, kind: Kind, interest: Interest) -> tuple[dict[Key, HostObject], tuple[Route, ...]]:
@@ -300,3 +314,7 @@ def _subnets(held: Iterable[tuple[Address, int]]) -> tuple[Network, ...]:
         for address, length in held
         if length < address.max_prefixlen
     )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None

@@ -7,6 +7,7 @@ that differs means that somebody changed it. That also tells a restarted agent t
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 
@@ -56,6 +57,19 @@ def delete_table(family: str, name: str) -> None:
     """
     kind = f"{family} {name}"
     _nft("-f", "-", text=f"table {kind}\ndelete table {kind}\n")
+
+
+def forward_drops() -> tuple[str, ...]:
+    """Base chains that drop what they do not know of forwarded packets, `family table chain`; ours never does."""
+    done = _run(["-j", "list", "chains"], "")
+    if done.returncode != 0:
+        return ()
+    chains = (entry.get("chain", {}) for entry in json.loads(done.stdout)["nftables"])
+    return tuple(
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in chains
+        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain.get("type") == "filter"
+    )
 
 
 def available() -> bool:

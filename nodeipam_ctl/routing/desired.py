@@ -161,6 +161,19 @@ def _settings(view: NodeView, holders: dict[Network, Peer]) -> Iterator[Sysctl]:
         # A forwarding host ignores router advertisements unless told otherwise, and loses its default route with them.
         for device in view.facts.accept_ra_devices:
             yield Sysctl(name=f"net/ipv6/conf/{device}/accept_ra", value="2")
+    for device in view.facts.strict_devices:
+        # Direct one way and through a tunnel the other, while nodes differ: strict checking would drop one of them.
+        if any(found is not None and found[0].name == device for found in map(view.underlay, Family)):
+            yield Sysctl(name=f"net/ipv4/conf/{device}/rp_filter", value="2")
+    limit = view.facts.neighbour_limit
+    if limit is not None and limit < 2 * len(view.peers):
+        # Every next hop is a neighbour; a full table means packets lost at random.
+        needed = 1 << (2 * len(view.peers)).bit_length()
+        for version in ("ipv4", "ipv6"):
+            for number, share in ((1, 4), (2, 2), (3, 1)):
+                yield Sysctl(
+                    name=f"net/{version}/neigh/default/gc_thresh{number}", value=str(needed // share)
+                )
     for family in Family:
         if family in families:
             yield Sysctl(name=FORWARDING[family], value="1")

@@ -66,6 +66,8 @@ class HostFacts:
     Attributes:
         forwarding: families for which the kernel forwards packets now.
         foreign_conflists: CNI files of others in the CNI directory, in the order in which the runtime sorts them.
+        strict_devices: devices that drop packets whose answer would leave another way (rp_filter 1), or did before we set it to 2.
+        neighbour_limit: how many neighbours the kernel keeps (gc_thresh3); None where that cannot be set, in a namespace.
         accept_ra_devices: devices that take router advertisements, and would stop once the host forwards.
     """
 
@@ -73,6 +75,8 @@ class HostFacts:
     forwarding: frozenset[Family] = frozenset()
     foreign_conflists: tuple[str, ...] = ()
     accept_ra_devices: tuple[str, ...] = ()
+    strict_devices: tuple[str, ...] = ()
+    neighbour_limit: int | None = None
 
     def link_with(self, address: Address) -> UnderlayLink | None:
         """The device that holds an address."""

@@ -53,15 +53,29 @@ def parse_address(text: str) -> tuple[str, int]:
 class TelemetryServer:
     """/metrics, /healthz and /readyz on one address: `async with TelemetryServer(...) as server`.
 
+    Args:
+        address: HOST:PORT to listen on.
+        metrics: the exposition.
+        readiness: what /readyz answers.
+        stuck: why the program should be restarted, one line; empty while it works.
+
     Attributes:
         address: HOST:PORT it listens on, with the port the kernel chose.
     """
 
-    def __init__(self, address: str, *, metrics: Callable[[], bytes], readiness: Readiness) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        metrics: Callable[[], bytes],
+        readiness: Readiness,
+        stuck: Callable[[], str] = lambda: "",
+    ) -> None:
         self._host, self._port = parse_address(address)
         self.address = address
         self._metrics = metrics
         self._readiness = readiness
+        self._stuck = stuck
         self._server: asyncio.Server | None = None
         self._open: set[_Connection] = set()
 
@@ -114,6 +128,9 @@ class TelemetryServer:
             case "/metrics":
                 return _response(HTTPStatus.OK, self._metrics(), head=method == "HEAD", content_type=_METRICS)
             case "/healthz" | "/livez":
+                if reason := self._stuck():
+                    body = f"{reason}\n".encode()
+                    return _response(HTTPStatus.INTERNAL_SERVER_ERROR, body, head=method == "HEAD")
                 return _response(HTTPStatus.OK, b"ok\n", head=method == "HEAD")
             case "/readyz":
                 report = self._readiness.report()

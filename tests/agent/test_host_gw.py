@@ -227,3 +227,20 @@ def test_a_peer_off_the_segment_is_reported_and_stops_nobody(cluster: Cluster) -
         ("PeerUnroutable", "node/n5"),
     }
     assert agent.metric("nodeipam_unroutable_peers") == 2
+
+
+def test_loosens_the_source_check_of_the_underlay_and_keeps_router_advertisements(cluster: Cluster) -> None:
+    cluster.add("n1", **N1)
+    host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
+    host.run("sysctl", "-qw", "net.ipv4.conf.eth0.rp_filter=1")
+    agent = cluster.start_agent(host, "n1")
+    until(agent.conflist.exists, "the conflist is there")
+    wanted = {
+        "net.ipv4.conf.eth0.rp_filter": "2",
+        "net.ipv4.ip_forward": "1",
+        "net.ipv6.conf.all.forwarding": "1",
+    }
+    for name, value in wanted.items():
+        assert host.run("sysctl", "-n", name).strip() == value
+    code, _ = agent.get("/healthz")
+    assert code == 200

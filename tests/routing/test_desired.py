@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from nodeipam_ctl.plan import applied, diff
 from nodeipam_ctl.prefixes import Family
 from nodeipam_ctl.routing import backends
 from nodeipam_ctl.routing.desired import Memo, desired
-from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, HostState, Kind, Route, RouteType
+from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, HostState, Kind, Route, RouteType, Sysctl
 from nodeipam_ctl.routing.view import Peer
 from tests.routing.views import ETH0, N1, link, peer, view
 
@@ -232,3 +233,18 @@ def test_all_pod_cidrs_of_a_family_share_one_range_list() -> None:
 def test_warns_of_another_conflist_that_the_runtime_reads_first() -> None:
     answer = desired(view(foreign_conflists=("05-cilium.conflist", "20-flannel.conflist")), HOST_GW)
     assert [finding.subject for finding in answer.findings] == ["file//etc/cni/net.d/05-cilium.conflist"]
+
+
+def test_makes_room_for_next_hops_where_the_kernel_keeps_too_few_neighbours() -> None:
+    others = [peer(f"m{i}", f"10.244.{i}.0/24", at=("192.0.2.12",)) for i in range(2, 202)]
+
+    def settings(limit: int | None) -> dict[str, str]:
+        given = view(*others)
+        given = replace(given, facts=replace(given.facts, neighbour_limit=limit))
+        found = desired(given, HOST_GW).state.of_kind(Kind.SYSCTL)
+        return {s.name: s.value for s in found if isinstance(s, Sysctl) and "gc_thresh" in s.name}
+
+    assert settings(None) == {}, "inside a namespace there is nothing to set"
+    assert settings(1024) == {}
+    assert settings(128)["net/ipv4/neigh/default/gc_thresh3"] == "512"
+    assert settings(128)["net/ipv6/neigh/default/gc_thresh1"] == "128"
