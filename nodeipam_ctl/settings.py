@@ -79,6 +79,7 @@ class AgentSettings:
         vxlan_port: UDP port; None is the backend's own default (8472 for vxlan, 4790 for vxlan-gpe).
         direct_routing: an overlay reaches peers on our own subnets without encapsulation.
         also_accept: backends whose devices are kept up to receive, while a cluster changes its backend node by node.
+        adopt: whose routes, devices and files are taken over: flannel, kube-router or kindnet; empty for nobody's.
         flannel_compat: read and write flanneld's annotations, so that nodes of both kinds reach each other over vxlan.
         subnet_env: where flannel's CNI plugin looks for our values; None writes none.
         docker_opts: an environment file with options for dockerd; None writes none.
@@ -106,6 +107,7 @@ class AgentSettings:
     vxlan_port: int | None = None
     direct_routing: bool = False
     also_accept: tuple[str, ...] = ()
+    adopt: str = ""
     flannel_compat: bool = False
     subnet_env: Path | None = None
     docker_opts: Path | None = None

@@ -18,6 +18,7 @@ from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Network
+from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all
 from nodeipam_ctl.routing.contest import contested, dropping
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
@@ -108,7 +109,8 @@ class Reconciler:
         self.dirty = Dirty()
         self.facts = HostFacts()
         self._wanted = _Wanted(HostState())
-        self.devices = devices_of_all(settings)
+        self._predecessor = PREDECESSORS.get(settings.adopt)
+        self.devices = devices_of_all(settings).union(self._predecessor.devices if self._predecessor else ())
         self._settings = settings
         self._host = host
         self._backend = backend
@@ -116,6 +118,7 @@ class Reconciler:
         self._memo = Memo()
         self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
         self._foreign: tuple[Route, ...] = ()
+        self._leftovers: dict[Key, HostObject] = {}
         self._drops: tuple[str, ...] = ()
         self._sysctls: tuple[str, ...] = ()
         self._held: frozenset[Key] = frozenset()
@@ -146,7 +149,9 @@ class Reconciler:
             outcome.done += step.done
             outcome.failed = step.failed
             # A setting or device that we changed may have made more possible: the CNI file waits for forwarding.
-            if not any(change.key.kind in _SHAPES_FACTS for change in step.done) and not _raced(step):
+            # And what a predecessor left may go once ours is in place.
+            settled = not any(change.key.kind in _SHAPES_FACTS for change in step.done) and not _raced(step)
+            if settled and not (self._predecessor and step.done):
                 break
         return Turn(
             snapshot=snapshot,
@@ -171,7 +176,8 @@ class Reconciler:
         view = self.view(snapshot)
         answer = desired(view, self._backend, template=self._template, memo=self._memo)
         self._read(answer)
-        state, conflicts = contested(answer.state, self._foreign)
+        foreign = self._adopt(answer, snapshot)
+        state, conflicts = contested(answer.state, foreign)
         if answer.keep:
             kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
             state = HostState({**kept, **state.objects})
@@ -208,8 +214,9 @@ class Reconciler:
             devices=self.devices,
             table=self._settings.route_table,
             sysctls=sysctls,
-            files=owned_files(self._settings),
-            nft_tables=((TABLE_FAMILY, TABLE),) if self._uses_nft else (),
+            files=(*owned_files(self._settings), *self._adopted_files()),
+            nft_tables=self._nft_tables(),
+            adopted_protocol=self._predecessor.protocol if self._predecessor else None,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
         wanted = answer.state.objects
@@ -227,13 +234,41 @@ class Reconciler:
             elif kind is Kind.NFT_TABLE and self._uses_nft:
                 self._drops = nftables.forward_drops()
 
+    def _nft_tables(self) -> tuple[tuple[str, str], ...]:
+        if not self._uses_nft:
+            return ()
+        return ((TABLE_FAMILY, TABLE), *(self._predecessor.nft_tables if self._predecessor else ()))
+
+    def _adopted_files(self) -> tuple[str, ...]:
+        names = self._predecessor.conflists if self._predecessor else ()
+        return tuple(str(self._settings.cni_conf_dir / name) for name in names)
+
+    def _adopt(self, answer: Desired, snapshot: Snapshot) -> tuple[Route, ...]:
+        """Counts what a predecessor left as ours, as soon as it may go; the foreign routes without it."""
+        if self._predecessor is None:
+            return self._foreign
+        left = leftovers(
+            self._foreign,
+            self._predecessor,
+            pod_network=(
+                *snapshot.cluster_cidrs,
+                *(cidr for peer in snapshot.peers for cidr in peer.pod_cidrs),
+            ),
+            wanted=[route for route in answer.state.of_kind(Kind.ROUTE) if isinstance(route, Route)],
+            present=[route for route in self._observed[Kind.ROUTE].values() if isinstance(route, Route)],
+        )
+        self._leftovers = {route.key: route for route in left}
+        return tuple(route for route in self._foreign if route.key not in self._leftovers)
+
     def _all_observed(self) -> dict[Key, HostObject]:
         everything: dict[Key, HostObject] = {}
         for kind in Kind:
             everything |= self._observed[kind]
-        return everything
+        return self._leftovers | everything
 
     def _absorb(self, step: Outcome) -> None:
+        if self._predecessor and step.done:
+            self.dirty.kinds.add(Kind.ROUTE)
         for change in step.done:
             if change.after is None:
                 self._observed[change.key.kind].pop(change.key, None)

@@ -11,6 +11,7 @@ import click
 from nodeipam_ctl.cli import flags
 from nodeipam_ctl.cli.flags import flag
 from nodeipam_ctl.prefixes import parse_network
+from nodeipam_ctl.routing.adopt import PREDECESSORS
 from nodeipam_ctl.routing.backends import NAMES
 from nodeipam_ctl.settings import AgentSettings
 
@@ -116,6 +117,11 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="Where pods keep their address, besides the pod network.",
 )
 @flag(
+    "--adopt",
+    type=click.Choice(sorted(PREDECESSORS)),
+    help="Take over what another agent left here: its routes, devices, CNI file, nft tables. Stop it first.",
+)
+@flag(
     "--flannel-compat",
     is_flag=True,
     help="Read and write flanneld's annotations: nodes of both kinds reach each other over vxlan.",
@@ -162,6 +168,7 @@ def command(
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
     masquerade: bool,
     non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
+    adopt: str | None,
     flannel_compat: bool,
     subnet_env: Path | None,
     docker_opts: Path | None,
@@ -198,6 +205,7 @@ def command(
         service_cidrs=service_cidr,
         masquerade=masquerade,
         non_masquerade_cidrs=non_masquerade_cidr,
+        adopt=adopt or "",
         flannel_compat=flannel_compat,
         subnet_env=subnet_env,
         docker_opts=docker_opts,

@@ -22,6 +22,7 @@ _COMMANDS = {
     "audit": "List everything that is wrong with ClusterCIDRs, nodes and ledger.",
     "plan": "Say how many more nodes fit, and what changed ClusterCIDRs would do.",
     "import": "Take over from kube-controller-manager or from upstream ClusterCIDRs.",
+    "install-cni": "Copy CNI plug-ins to the host, for an init container.",
     "demo": "Show the whole road on this machine, or run only the API server.",
 }
 

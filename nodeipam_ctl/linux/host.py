@@ -43,6 +43,7 @@ class Interest:
 
     Attributes:
         wanted: destinations of which foreign routes matter to us.
+        adopted_protocol: foreign routes of this protocol matter wherever they go; None for none.
     """
 
     devices: frozenset[str] = frozenset()
@@ -51,6 +52,7 @@ class Interest:
     files: tuple[str, ...] = ()
     nft_tables: tuple[tuple[str, str], ...] = ()
     wanted: frozenset[rtnl.PackedDestination] = frozenset()
+    adopted_protocol: int | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -289,8 +291,10 @@ class Host:
             try:
                 messages = self._socket.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, interest.table))
                 for message in messages:
-                    mine = rtnl.route_protocol(message.body) == ROUTE_PROTOCOL
-                    if not mine and rtnl.route_destination(message.body) not in interest.wanted:
+                    protocol = rtnl.route_protocol(message.body)
+                    mine = protocol == ROUTE_PROTOCOL
+                    concerns_us = mine or protocol == interest.adopted_protocol
+                    if not concerns_us and rtnl.route_destination(message.body) not in interest.wanted:
                         continue
                     route = rtnl.decode_route(message.body, name_of)
                     if route is not None:

@@ -211,6 +211,12 @@ class Cluster:
     def _nodes(self) -> Resource:
         return next(r for r in self.api.cluster.registry if r.kind == "Node")
 
+    def directory(self, name: str) -> Path:
+        """What a host keeps; its CNI directory is `net.d` in it."""
+        made = self._directory / name
+        made.mkdir(exist_ok=True)
+        return made
+
     def start_agent(self, host: Namespace, name: str, *flags: str) -> Agent:
         """A real agent process on a host."""
         directory = self._directory / name
