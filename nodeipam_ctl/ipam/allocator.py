@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import assert_never
 
 from nodeipam_ctl.ipam import pools as pool_rules
@@ -65,7 +66,7 @@ class Allocator:
 
     def set_pools(self, pools: Iterable[ClusterCIDR]) -> tuple[Finding, ...]:
         """These are all ClusterCIDRs there are; returns what is wrong with them. Cheap when nothing changed."""
-        specs = {pool.name: pool for pool in sorted(pools, key=lambda p: p.name)}
+        specs = {pool.name: _without_versions(pool) for pool in sorted(pools, key=lambda p: p.name)}
         if specs != self.tenancy.specs:
             self.tenancy.set_pools(specs)
             self._decider.renew()
@@ -74,8 +75,9 @@ class Allocator:
 
     def set_reserved(self, source: str, networks: Iterable[Network]) -> None:
         """These networks are never handed out, as long as `source` (such as `servicecidr/kubernetes`) says so."""
-        self.tenancy.exclude(f"reserved {source}", [(network, f"{source} {network}") for network in networks])
-        self.version += 1
+        named = [(network, f"{source} {network}") for network in networks]
+        if self.tenancy.exclude(f"reserved {source}", named):
+            self.version += 1
 
     def observe(self, node: Node, now: float) -> Observed:
         """A Node as the API server shows it now; what it holds is occupied, whoever gave it."""
@@ -313,3 +315,8 @@ class Allocator:
     def _used_by_a_node(self, block: tuple[Family, int]) -> bool:
         family, key = block
         return any(isinstance(h, NodeRecord) for h in self.tenancy.occupancies[family].space.holders(key))
+
+
+def _without_versions(pool: ClusterCIDR) -> ClusterCIDR:
+    """A ClusterCIDR without what changes whenever its status or its finalizers are written."""
+    return replace(pool, resource_version="", generation=0, finalizers=())

@@ -28,6 +28,11 @@ class Pool:
         """The ClusterCIDR's name."""
         return self.spec.name
 
+    @property
+    def layout(self) -> tuple[tuple[Family, tuple[int, ...], int], ...]:
+        """Where its blocks lie and how long they are."""
+        return tuple((family, window.ranges, window.length) for family, window in self.windows)
+
     def window(self, family: Family) -> Window | None:
         """Its window on one family."""
         return next((window for f, window in self.windows if f is family), None)

@@ -162,22 +162,24 @@ class Tenancy:
         for name, spec in specs.items():
             reason = pool_rules.unusable(spec)
             if reason is None:
-                usable[name] = pool_rules.compiled(spec, self.occupancies, self.pools.get(name))
+                known = self.pools.get(name)
+                if known is not None and known.spec == spec:
+                    usable[name] = known  # its counts and cursors stay as they are
+                else:
+                    usable[name] = pool_rules.compiled(spec, self.occupancies, known)
             else:
                 invalid.append((name, reason))
+        moved = {name: pool.layout for name, pool in self.pools.items()} != {
+            n: p.layout for n, p in usable.items()
+        }
+        before = self.pools
         self.specs, self.pools, self.invalid = specs, usable, tuple(invalid)
         for family, occupancy in self.occupancies.items():
             occupancy.watch(tuple(w for pool in usable.values() for f, w in pool.windows if f is family))
-        for promise in self._promises:
-            self.occupancies[promise.family].remove(promise.key, promise)
-        self._promises = [
-            Promise(family=family, key=key, node=node, pool=pool.name)
-            for pool in usable.values()
-            for node, blocks in pool.statics.items()
-            for family, key in blocks
-        ]
-        for promise in self._promises:
-            self.occupancies[promise.family].add(promise.key, promise)
+        if moved or [(p.name, p.statics) for p in before.values()] != [
+            (p.name, p.statics) for p in usable.values()
+        ]:
+            self._mark_promises()
         self.exclude(
             "clustercidr",
             [
@@ -187,21 +189,45 @@ class Tenancy:
                 for cidr in wanted.exclude
             ],
         )
-        for record in self.records.values():
-            self.attribute(record)
-            self.set_addresses(record, record.addresses)
+        if moved:
+            for record in self.records.values():
+                self.attribute(record)
+                self.set_addresses(record, record.addresses)
 
-    def exclude(self, source: str, networks: Iterable[tuple[Network, str]]) -> None:
-        """Keep these networks out, instead of those that `source` named before; each comes with why."""
-        for old in self._exclusions.pop(source, ()):
-            self.occupancies[old.family].remove(old.key, old)
+    def _mark_promises(self) -> None:
+        for promise in self._promises:
+            self.occupancies[promise.family].remove(promise.key, promise)
+        self._promises = [
+            Promise(family=family, key=key, node=node, pool=pool.name)
+            for pool in self.pools.values()
+            for node, blocks in pool.statics.items()
+            for family, key in blocks
+        ]
+        for promise in self._promises:
+            self.occupancies[promise.family].add(promise.key, promise)
+
+    def exclude(self, source: str, networks: Iterable[tuple[Network, str]]) -> bool:
+        """Keep these networks out, instead of those that `source` named before; each comes with why.
+
+        Returns:
+            Whether anything changed.
+        """
+        before = self._exclusions.get(source, [])
         made = [
             Exclusion(family=family_of(network), key=key_of(network), why=why) for network, why in networks
         ]
+        if [(one.family, one.key, one.why) for one in made] == [
+            (one.family, one.key, one.why) for one in before
+        ]:
+            return False
+        self._exclusions.pop(source, None)
+        for old in before:
+            self.occupancies[old.family].remove(old.key, old)
         if made:
             self._exclusions[source] = made
         for new in made:
             self.occupancies[new.family].add(new.key, new)
+        return True
 
     def set_addresses(self, record: NodeRecord, addresses: tuple[Address, ...]) -> None:
         """Keep a node's own addresses out, as far as they lie in a range of some ClusterCIDR."""

@@ -10,11 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from nodeipam_ctl.ipam.blocks import covers, length_of
 from nodeipam_ctl.ipam.space import Holder, Kind, Space
 from nodeipam_ctl.model import PoolName
 from nodeipam_ctl.prefixes import Family
+
+_FEW: Final = 64
+"""Marks in one block up to which a change is counted at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,12 +278,23 @@ class Occupancy:
                     alone = self.space.is_free(key >> -shift)
                 if alone:
                     window.change(kind, sign << shift if shift > 0 else sign)
-                else:
+                elif shift >= 0 or not self._change_unit(window, key >> -shift, kind, sign):
                     window.recount_later()
         if lengths and lengths[-1] > length:
             for window in self._windows:
                 if any(length_of(one) > length and covers(key, one) for one in window.ranges):
                     window.recount_later()
+
+    def _change_unit(self, window: Window, unit: int, kind: Kind, sign: int) -> bool:
+        """Counts one block of a window of which somebody else holds a part as well; False when there are too many."""
+        others = list(islice(self.space.touching(unit), _FEW + 1))
+        if len(others) > _FEW:
+            return False
+        without = min(holder.kind for key in others for holder in self.space.holders(key))
+        if kind < without:
+            window.change(kind, sign)
+            window.change(without, -sign)
+        return True
 
     def _recount(self, key: int) -> None:
         for window in self._windows:

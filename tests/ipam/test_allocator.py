@@ -390,3 +390,21 @@ def test_two_nodes_with_one_block_are_found_and_the_lines_of_the_first_to_go_can
     released = cluster.delete("a")
     assert released is not None
     assert (released.blocks, released.shared) == ((), got("10.0.0.0/24"))
+
+
+def test_a_status_write_to_a_pool_changes_nothing() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/24")])
+    cluster.create("a")
+    cluster.create("waits")
+    pool, version = cluster.allocator.tenancy.pools[PoolName("p")], cluster.allocator.version
+    cluster.set_pool(replace(cluster.pools[PoolName("p")], resource_version="9", finalizers=("x",)))
+    cluster.allocator.set_reserved("servicecidr/x", ())
+    assert cluster.allocator.tenancy.pools[PoolName("p")] is pool
+    assert cluster.allocator.version == version, "no waiting node is looked at again"
+
+
+def test_a_pool_that_changes_leaves_the_counts_of_the_others_alone() -> None:
+    cluster = Cluster([v4("a", "10.0.0.0/22"), v4("b", "10.1.0.0/22")])
+    before = cluster.allocator.tenancy.pools[PoolName("a")]
+    cluster.set_pool(v4("b", "10.1.0.0/22", disabled=True))
+    assert cluster.allocator.tenancy.pools[PoolName("a")] is before

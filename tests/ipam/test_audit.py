@@ -153,10 +153,11 @@ def test_what_does_not_fit_an_import_is_found() -> None:
 
 def test_an_outlook_says_how_many_fit_and_when_it_is_full() -> None:
     nodes = tuple(node(f"n{i}", f"10.0.{i}.0/24", created_s=1000.0 * i) for i in range(3))
-    (found,) = outlooks(World(pools=(POOL,), nodes=nodes), now=2000.0)
+    (found,) = outlooks(World(pools=(POOL,), nodes=nodes), now=8000.0)
     assert (found.pool, found.fits, found.nodes, found.pods_per_node) == ("p", 1, 3, 253)
-    assert found.full_in_s == pytest.approx(1000.0)
-    assert arrival_rate([5.0], now=10.0) == 0.0
+    assert found.full_in_s == pytest.approx(4000.0)
+    assert arrival_rate([0.0, 5.0], now=10.0) == 0.0, "a cluster that is being built"
+    assert arrival_rate([5.0], now=9999.0) == 0.0
     assert arrival_rate([10.0, 10.0], now=10.0) == 0.0
     assert pods_in(Family.IPV6, 120) == 254
 
@@ -173,8 +174,8 @@ def test_a_changed_pool_shows_whom_it_would_serve_strand_and_move() -> None:
         World(pools=(full,), nodes=nodes), [v4("p", "10.0.0.0/23"), v4("q", "10.7.0.0/24")], now=9.0
     )
     assert [(d.node, d.pod_cidrs) for d in effect.served] == [("w", networks(["10.0.1.0/24"]))]
-    assert effect.orphaned == ("b",)
-    assert effect.adopted == ("c",)
+    assert effect.orphaned == (("b", network("10.0.3.0/24")),)
+    assert effect.adopted == (("c", network("10.7.0.0/24")),)
     assert {o.pool for o in effect.outlooks} == {"p", "q"}
 
 

@@ -256,6 +256,6 @@ def assert_says_why(refusal: Refusal) -> None:
 
 
 World.TestCase.settings = settings(
-    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestWorld = World.TestCase
