@@ -199,7 +199,7 @@ class Controller:
                 counted=counters.page_written,
                 clock=clock,
             )
-            self._pages = Informer(client, page_resource(self._keeper.glance), self._keeper.on_page)
+            self._pages = Informer(client, page_resource(self._keeper), self._keeper.on_page)
         self._conflicts = Conflicts(
             nodes=self._nodes.store, stands=ledger.stands, adopt=ledger.observe, told=told, metrics=counters
         )

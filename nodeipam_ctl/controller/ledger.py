@@ -14,16 +14,16 @@ import structlog
 from msgspec import Raw
 
 from nodeipam_ctl.controller.page_writer import PageWriter
-from nodeipam_ctl.errors import NodeIPAMError, NotFound
+from nodeipam_ctl.controller.unseen import Unseen
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.ledger import Ledger
 from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.ipam.page_writes import Conflict, PageWrite
 from nodeipam_ctl.ipam.pages import page_name, page_of
-from nodeipam_ctl.kube.client import Client, segment
+from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
 from nodeipam_ctl.kube.wire.envelope import Unreadable, decode_metadata
-from nodeipam_ctl.kube.wire.nodes import NODES, decode_node
+from nodeipam_ctl.kube.wire.slices import decode_slice
 from nodeipam_ctl.model import (
     Assignment,
     Finding,
@@ -31,8 +31,8 @@ from nodeipam_ctl.model import (
     LedgerPage,
     LedgerState,
     Node,
-    NodeName,
     NodeUID,
+    PoolName,
     Severity,
 )
 from nodeipam_ctl.prefixes import Network, contains
@@ -72,7 +72,6 @@ class LedgerKeeper:
         counted: Callable[[str, int], None],
         clock: Callable[[], float],
     ) -> None:
-        self._client = client
         self._allocator = allocator
         self._nodes = nodes
         self._submit = submit
@@ -85,10 +84,11 @@ class LedgerKeeper:
         self._writer = PageWriter(client, self, in_flight=PAGES_IN_FLIGHT, counted=counted)
         self._open: dict[NodeUID, Assignment] = {}
         self._uids: dict[str, str] = {}  # of each page, as last read or written
+        self._networks: dict[str, Network] = {}  # of each page that we have written
         self._versions: dict[str, deque[str]] = {}  # resourceVersions of each page that are our own work
         self._unreadable: set[str] = set()
         self._wanted = asyncio.Event()
-        self._unseen = asyncio.Event()
+        self._unseen = Unseen(client, allocator, nodes=nodes, gone=self._forget)
         self._started = False
         self._refresh_wanted = False
 
@@ -106,7 +106,8 @@ class LedgerKeeper:
     def promise(self, assignment: Assignment) -> None:
         """Writes the lines of an assignment, then has its Node patched."""
         self._open[assignment.uid] = assignment
-        for line in self._allocator.lines(assignment.uid):
+        node = self._nodes[assignment.uid]
+        for line in self._lines(node, assignment.pod_cidrs, assignment.pool):
             if not self._ledger.want(line):
                 del self._open[assignment.uid]
                 self._impossible(
@@ -121,7 +122,7 @@ class LedgerKeeper:
         if not self._started:
             return
         self._open.pop(node.uid, None)
-        for line in self._allocator.lines(node.uid):
+        for line in self._lines(node, node.pod_cidrs, self._allocator.pool_of(node.uid)):
             self._ledger.want(line)
         self._wake()
 
@@ -179,9 +180,17 @@ class LedgerKeeper:
         if metadata is None:
             return None
         name, version = metadata.name, metadata.resourceVersion
-        if name in self._writer or version in self._versions.get(name, ()):
-            return name, version, 0
-        return name, version, hash(version) or 1
+        return name, version, 0 if self._is_ours(name, version) else hash(version) or 1
+
+    def decode(self, raw: Raw) -> LedgerPage | Unreadable | None:
+        """A page for the informer's store; of our own work only its name and version, for we know the rest."""
+        metadata = decode_metadata(raw)
+        if metadata is not None and metadata.name in self._networks:
+            name, version = metadata.name, metadata.resourceVersion
+            if self._is_ours(name, version):
+                network = self._networks[name]
+                return LedgerPage(name=name, page=network, uid=metadata.uid, resource_version=version)
+        return decode_slice(raw)
 
     def on_page(self, delta: Delta[LedgerPage | Unreadable]) -> None:
         """One difference in the ledger's pages, from their informer: an echo of ours, or somebody else's write."""
@@ -189,7 +198,7 @@ class LedgerKeeper:
             case Added(new=page) | Changed(new=page):
                 if isinstance(page, Unreadable):
                     log.error("ledger_page_unreadable", page=page.name, problem=str(page.finding))
-                else:
+                elif not self._is_ours(page.name, page.resource_version):
                     self._see(page)
             case Removed(old=page):
                 if not isinstance(page, Unreadable):
@@ -227,7 +236,7 @@ class LedgerKeeper:
         now_s = self._clock()
         for line in self._allocator.adopt(tuple(self._ledger.entries()), now_s):
             self._ledger.drop(line.cidr, line.node_uid)
-        self._unseen.set()
+        self._unseen.look()
         for node in self._nodes.values():
             if node.pod_cidrs:
                 self.observe(node)
@@ -237,7 +246,7 @@ class LedgerKeeper:
         """Keeps the ledger for ever; cancel it to stop."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._writer.run(), name="pages")
-            tasks.create_task(self._look_for_unseen(), name="unseen-nodes")
+            tasks.create_task(self._unseen.run(), name="unseen-nodes")
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
@@ -250,20 +259,38 @@ class LedgerKeeper:
             self._refresh_wanted = False
             for node in self._nodes.values():
                 if node.pod_cidrs and self._ledger.stands(node.uid, node.pod_cidrs):
-                    for line in self._allocator.lines(node.uid):
-                        self._ledger.want(line)
+                    self.observe(node)
         step = self._ledger.step(self._clock(), self._writer.under_way())
         for conflict in step.conflicts:
             self._conflicted(conflict)
         # In the order of the addresses, not family by family: a node needs its blocks of both.
         for write in sorted(step.writes, key=lambda write: write.page.page.network_address.packed[-4:]):
+            self._networks[write.page.name] = write.page.page
             self._writer.submit(write)
 
     # ---- private ----
 
+    def _lines(self, node: Node, cidrs: tuple[Network, ...], pool: PoolName) -> list[LedgerEntry]:
+        now_s = self._clock()
+        return [
+            LedgerEntry(
+                cidr=cidr,
+                state=LedgerState.BOUND,
+                node=node.name,
+                node_uid=node.uid,
+                cluster_cidr=pool,
+                addresses=node.internal_ips,
+                since_s=now_s,
+            )
+            for cidr in cidrs
+        ]
+
     def _wake(self) -> None:
         if (self._started and self._ledger.busy) or self._refresh_wanted:
             self._wanted.set()
+
+    def _is_ours(self, name: str, version: str) -> bool:
+        return name in self._writer or version in self._versions.get(name, ())
 
     def _see(self, page: LedgerPage) -> None:
         self._ledger.see(page)
@@ -274,7 +301,7 @@ class LedgerKeeper:
         for line in self._allocator.adopt(page.entries, self._clock()):
             self._ledger.drop(line.cidr, line.node_uid)
         if any(line.node_uid and line.node_uid not in self._nodes for line in page.entries):
-            self._unseen.set()
+            self._unseen.look()
         self._wake()
 
     def _readable(self, page: LedgerPage) -> None:
@@ -316,7 +343,7 @@ class LedgerKeeper:
             self._allocator.release(wanted.node_uid, (wanted.cidr,))
         if held is not None and held.state is not LedgerState.SPLIT:
             self._allocator.adopt((held,), self._clock())
-            self._unseen.set()
+            self._unseen.look()
         else:
             self._close_off(wanted.cidr)
         node = self._nodes.get(wanted.node_uid)
@@ -333,22 +360,6 @@ class LedgerKeeper:
             self._unreadable.add(name)
             self._allocator.set_reserved(f"podcidrslice/{name}", (page,))
 
-    async def _look_for_unseen(self) -> None:
-        """Nodes that only the ledger knows are read from the API server; those that are gone are forgotten."""
-        while True:
-            await self._unseen.wait()
-            self._unseen.clear()
-            unseen = [(name, uid) for name, uid in self._allocator.unseen() if uid not in self._nodes]
-            for first in range(0, len(unseen), PAGES_IN_FLIGHT):
-                some = unseen[first : first + PAGES_IN_FLIGHT]
-                answers = await asyncio.gather(*(self._is_gone(name, uid) for name, uid in some))
-                for (_, uid), gone in zip(some, answers, strict=True):
-                    if gone and uid not in self._nodes:
-                        self._forget(uid)
-                if None in answers:  # the server did not say: their blocks stay occupied until it does
-                    self._unseen.set()
-                    await asyncio.sleep(1.0)
-
     def _forget(self, uid: NodeUID) -> None:
         released = self._allocator.forget(uid, self._clock())
         if released is not None:
@@ -357,15 +368,6 @@ class LedgerKeeper:
             )
             self.release(released)
             self._released()
-
-    async def _is_gone(self, name: NodeName, uid: NodeUID) -> bool | None:
-        try:
-            node = decode_node(await self._client.get(f"{NODES}/{segment(name)}"))
-        except NotFound:
-            return True
-        except NodeIPAMError:
-            return None
-        return node is not None and node.uid != uid
 
 
 def _collision(conflict: Conflict) -> Finding:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from msgspec import Raw
-
+from nodeipam_ctl.controller.ledger import LedgerKeeper
 from nodeipam_ctl.kube.informer import Informer, Resource
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.envelope import Unreadable
@@ -29,11 +27,9 @@ def pool_resources() -> tuple[Resource[ClusterCIDR | Unreadable], ...]:
     )
 
 
-def page_resource(
-    glance: Callable[[Raw], tuple[str, str, int] | None],
-) -> Resource[LedgerPage | Unreadable]:
-    """The ledger's pages, which must exist as a type."""
-    return replace(pod_cidr_slices(), optional=False, glance=glance)
+def page_resource(keeper: LedgerKeeper) -> Resource[LedgerPage | Unreadable]:
+    """The ledger's pages, which must exist as a type; the keeper knows its own work without reading it again."""
+    return replace(pod_cidr_slices(), optional=False, glance=keeper.glance, decode=keeper.decode)
 
 
 def service_resource() -> Resource[ServiceCIDR | Unreadable]:

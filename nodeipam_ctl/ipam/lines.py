@@ -39,7 +39,9 @@ def place(lines: Lines, entry: LedgerEntry, *, may_go: Callable[[LedgerEntry], b
         may_go: whether a line that overlaps it may be removed for it.
     """
     key = key_of(entry.cidr)
-    over = [other for other in lines if collide(other, key)]
+    bits = key.bit_length()
+    # Two blocks of one length share all or nothing: the usual case costs no more than a comparison.
+    over = [o for o in lines if o == key or (o.bit_length() != bits and collide(o, key))]
     split = []
     for other in over:
         line = lines[other]
