@@ -8,7 +8,7 @@ from tests.ipam.split_brain import beliefs, overlaps_found, play
 
 @pytest.mark.parametrize("shard", range(8))
 def test_two_leaders_never_give_overlapping_blocks(shard: int) -> None:
-    assert overlaps_found(range(shard * 125, (shard + 1) * 125), ledger_on=True) == []
+    assert overlaps_found(range(shard * 250, (shard + 1) * 250), ledger_on=True) == []
 
 
 def test_the_same_histories_do_overlap_when_the_ledger_is_off() -> None:
