@@ -91,6 +91,9 @@ def _reason(cidr: Network, peer: Peer, view: NodeView) -> str | None:
             if not link.ours and contains(cidr, subnet):
                 return f"covers the subnet {subnet} of {link.name}"
     for address in peer.addresses:
+        if view.facts.link_with(address) is not None:
+            # A node that was renamed leaves its old Node object behind: same address, another podCIDR.
+            return f"belongs to a node with this host's own address {address}"
         if address in cidr:
             return f"covers the node's own address {address}"
     return None

@@ -166,6 +166,12 @@ def test_the_sink_is_worse_than_any_other_route() -> None:
     }
 
 
+def test_refuses_a_peer_at_our_own_address() -> None:
+    answer = desired(view(peer("old-name", "10.244.7.0/24", at=("192.0.2.11",))), HOST_GW)
+    assert routes(answer.state) == {}
+    assert [finding.code for finding in answer.findings] == ["PeerRefused"]
+
+
 @pytest.mark.parametrize(
     ("cidr", "why"),
     [
