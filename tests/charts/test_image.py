@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,24 +42,28 @@ _KINDS = ("ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBi
 
 
 async def test_the_charts_pods_run_from_what_the_dockerfile_makes(tmp_path: Path) -> None:
-    image, root = await asyncio.to_thread(_make_image, tmp_path)
+    with _image(tmp_path) as (image, root):
+        assert _says(image, root, "--version") == f"nodeipam-ctl {nodeipam_ctl.__version__}\n"
+        assert "--node-name" in _says(image, root, "agent", "--help")
+        with _host_network() as network:
+            async with _cluster(network, tmp_path) as cluster:
+                node = Node(cluster=cluster, network=network, image=image, root=root, disk=tmp_path / "disk")
+                await _the_agent_makes_a_node_of_a_host(node)
+                await _the_controller_serves_a_node(node)
 
-    assert _says(image, root, "--version") == f"nodeipam-ctl {nodeipam_ctl.__version__}\n"
-    assert "--node-name" in _says(image, root, "agent", "--help")
-    with _host_network() as network:
-        async with _cluster(network, tmp_path) as cluster:
-            node = Node(cluster=cluster, network=network, image=image, root=root, disk=tmp_path / "disk")
-            await _the_agent_makes_a_node_of_a_host(node)
-            await _the_controller_serves_a_node(node)
 
-
-def _make_image(folder: Path) -> tuple[Stage, Path]:
-    """The last stage of the Dockerfile, and the root it makes."""
+@contextmanager
+def _image(folder: Path) -> Iterator[tuple[Stage, Path]]:
+    """The last stage of the Dockerfile, and the root it makes; roots are large, so none is kept."""
     built: dict[str, Path] = {}
-    for stage in stages((ROOT / "Dockerfile").read_text()):
-        built[stage.name] = folder / f"root-{stage.name}"
-        build(stage, built[stage.name], source=ROOT, built=built)
-    return stage, built[stage.name]
+    try:
+        for stage in stages((ROOT / "Dockerfile").read_text()):
+            built[stage.name] = folder / f"root-{stage.name}"
+            build(stage, built[stage.name], source=ROOT, built=built)
+        yield stage, built[stage.name]
+    finally:
+        for root in built.values():
+            shutil.rmtree(root, ignore_errors=True)
 
 
 def _says(image: Stage, root: Path, *arguments: str) -> str:

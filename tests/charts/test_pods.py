@@ -9,7 +9,7 @@ from typing import Any
 import click
 import pytest
 
-from nodeipam_ctl.cli import agent, controller
+from nodeipam_ctl.cli import agent, controller, install_cni
 from nodeipam_ctl.routing.backends import NAMES
 from nodeipam_ctl.telemetry.http import parse_address
 from tests.charts.chart import (
@@ -25,6 +25,7 @@ from tests.charts.chart import (
 )
 
 _COMMANDS: dict[str, click.Command] = {"agent": agent.command, "controller": controller.command}
+_ALL_COMMANDS = _COMMANDS | {"install-cni": install_cni.command}
 _KINDS = {"agent": "DaemonSet", "controller": "Deployment"}
 
 
@@ -47,7 +48,7 @@ def _parsed(container: Manifest, node_ip: str = "192.0.2.1") -> dict[str, Any]:
     """
     known = {"NODE_NAME": "worker-1", "NODE_IP": node_ip}
     name, *words = (re.sub(r"\$\((\w+)\)", lambda m: known[m[1]], word) for word in container["args"])
-    return _COMMANDS[name].make_context(name, words).params
+    return _ALL_COMMANDS[name].make_context(name, words).params
 
 
 def _programs() -> list[Any]:
@@ -154,6 +155,7 @@ def test_the_init_container_copies_plugins_without_any_capability() -> None:
     (init,) = pod["initContainers"]
 
     assert init["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert _parsed(init)["cni_plugins"] == "bridge,host-local,loopback,portmap,ptp"
     assert [mount["mountPath"] for mount in init["volumeMounts"]] == ["/host/cni-bin"]
 
 
