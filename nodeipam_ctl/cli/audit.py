@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import click
@@ -17,6 +18,8 @@ from nodeipam_ctl.prefixes import Network
 _OF_TWO_READINGS = frozenset({"LineWithoutNode", "StaleLine", "NoLedgerLine", "LineOfAnother", "NotServed"})
 """Codes that compare collections which are read one after the other: a node that came or went between looks like them."""
 
+Reading = Callable[[Client, tuple[Network, ...]], Awaitable[Snapshot]]
+
 
 @click.command("audit")
 @shell.kubeconfig
@@ -25,23 +28,24 @@ _OF_TWO_READINGS = frozenset({"LineWithoutNode", "StaleLine", "NoLedgerLine", "L
 def command(*, kubeconfig: Path | None, output: str, service_cidr: tuple[str, ...]) -> int:
     """List everything that is wrong with ClusterCIDRs, nodes and ledger. Exit code 1 if there is an error. Reads only."""
     services = shell.networks("--service-cidr", service_cidr)
-    snapshot, findings = shell.run(kubeconfig, lambda client: _look(client, services))
+    snapshot, findings = shell.run(kubeconfig, lambda client: look(client, services))
     errors = sum(1 for finding in findings if finding.severity is Severity.ERROR)
     show(output, _document(snapshot, findings, errors), lambda: _text(snapshot, findings, errors))
     return 1 if errors else 0
 
 
-async def _look(client: Client, services: tuple[Network, ...]) -> tuple[Snapshot, tuple[Finding, ...]]:
+async def look(
+    client: Client, services: tuple[Network, ...], *, reading: Reading = read
+) -> tuple[Snapshot, tuple[Finding, ...]]:
     """The findings; those that may come from reading a moving cluster only if a second reading shows them too."""
-    snapshot = await read(client, services)
+    snapshot = await reading(client, services)
     findings = _findings(snapshot)
     if any(finding.code in _OF_TWO_READINGS for finding in findings):
-        again = await read(client, services)
         seen = {(finding.code, finding.subject) for finding in findings}
-        snapshot = again
+        snapshot = await reading(client, services)
         findings = tuple(
             finding
-            for finding in _findings(again)
+            for finding in _findings(snapshot)
             if finding.code not in _OF_TWO_READINGS or (finding.code, finding.subject) in seen
         )
     return snapshot, findings

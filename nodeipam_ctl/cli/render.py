@@ -5,23 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from nodeipam_ctl.model import Finding
 
 Document = Mapping[str, Any]
 """What `-o json` and `-o yaml` show. Fields may be added; none is renamed, removed or given another meaning."""
 
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _LONGEST_CELL = 600
 _GAP = "   "
 
 
 def safe(text: object) -> str:
     """A text on one line, with everything that a terminal might obey or hide written as an escape."""
-    return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN else c for c in str(text))
+    return "".join(c if c.isprintable() else _escaped(c) for c in str(text))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -65,12 +63,11 @@ def finding_document(finding: Finding) -> Document:
 
 
 def count(number: int) -> str:
-    """A number a person can read: a power of two when it is a large one, else rounded when it is a large one."""
+    """A number a person can read: large ones as the power of two that they are, or are close to."""
     if number < 1 << 24:
         return str(number)
-    if number & (number - 1) == 0:
-        return f"2^{number.bit_length() - 1}"
-    return f"~2^{number.bit_length() - 1}" if number.bit_length() > 33 else str(number)
+    power = number.bit_length() - (number < 3 << (number.bit_length() - 2))
+    return f"2^{power}" if number == 1 << power else f"~2^{power}"
 
 
 def span(seconds: float) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from nodeipam_ctl.ipam.audit import audit
 from nodeipam_ctl.ipam.forecast import Outlook, WhatIf, World, outlooks, what_if
 from nodeipam_ctl.model import ClusterCIDR, Finding, LedgerPage, PoolName
 from nodeipam_ctl.plan import Plan, diff
+
+_TOLD_OTHERWISE: Final = frozenset({"OutsideEveryRange", "NotServed"})
+"""Findings about nodes that `WhatIf` tells better: orphaned and adopted blocks, nodes that would be served."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def preview(
     pages = None if pages is None else tuple(pages)
     after = replace(world, pools=with_changes(world.pools, wanted))
     found, would_find = (
-        [finding for finding in audit(one, pages, now) if finding.code != "OutsideEveryRange"]
+        [finding for finding in audit(one, pages, now) if finding.code not in _TOLD_OTHERWISE]
         for one in (world, after)
     )
     return Preview(

@@ -28,7 +28,7 @@ def findings(allocator: Allocator, now: float) -> Iterator[Finding]:
                 code="NotServed",
                 subject=f"node/{record.name}",
                 message=f"blocks are free for it in ClusterCIDR {record.pool}, and it has had no podCIDRs for "
-                f"{waits_s:.0f} s",
+                f"more than {int(waits_s // 60)} min",
                 remedy="see that a controller runs, leads, and may patch nodes",
             )
     alike: dict[str, list[tuple[Node, Refusal]]] = {}
