@@ -16,7 +16,7 @@ from nodeipam_ctl.linux.host import Host, Interest, Outcome
 from nodeipam_ctl.linux.netlink import KernelError
 from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
-from nodeipam_ctl.plan import diff
+from nodeipam_ctl.plan import Op, Plan, diff
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all
@@ -144,7 +144,8 @@ class Reconciler:
                 confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
             )
             self._remember_held(guard.held, snapshot.lists)
-            step = self._host.apply(guard.run)
+            run, withdrawals = _withdrawals_apart(guard.run)
+            step = self._host.apply(run)
             self._absorb(step)
             outcome.done += step.done
             outcome.failed = step.failed
@@ -153,6 +154,11 @@ class Reconciler:
             settled = not any(change.key.kind in _SHAPES_FACTS for change in step.done) and not _raced(step)
             if settled and not (self._predecessor and step.done):
                 break
+        if withdrawals:
+            step = self._host.apply(withdrawals)
+            self._absorb(step)
+            outcome.done += step.done
+            outcome.failed += step.failed
         return Turn(
             snapshot=snapshot,
             desired=answer,
@@ -299,6 +305,17 @@ def reasons(failed: Iterable[tuple[object, NodeIPAMError]]) -> str:
     """The first failure and how many more there are, one line."""
     errors = [f"{change}: {error}" for change, error in failed]
     return "" if not errors else errors[0] + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
+
+
+def _withdrawals_apart(plan: HostPlan) -> tuple[HostPlan, HostPlan]:
+    """The plan, and apart from it the files that it takes away because of a setting or device that it puts right itself.
+
+    A CNI file that went and came back within a turn would be a moment in which the runtime can start no pod.
+    """
+    if not any(change.key.kind in _SHAPES_FACTS for change in plan.changes):
+        return plan, Plan()
+    apart = [c for c in plan.changes if c.key.kind is Kind.FILE and c.op is Op.REMOVE]
+    return Plan(changes=tuple(c for c in plan.changes if c not in apart)), Plan(changes=tuple(apart))
 
 
 def _raced(step: Outcome) -> bool:
