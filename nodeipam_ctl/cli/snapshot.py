@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from nodeipam_ctl.errors import Expired, NotFound
+from nodeipam_ctl.errors import Expired, Forbidden, NotFound
 from nodeipam_ctl.ipam.forecast import World
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.informer import Informer, Resource
@@ -68,8 +68,8 @@ async def read(client: Client, services: Iterable[Network] = ()) -> Snapshot:
     """
     problems: list[Finding] = []
     ours = await _all(client, cluster_cidrs())
-    theirs = await _all(client, x_cluster_cidrs())
-    ranges = await _all(client, service_cidrs())
+    theirs = await _allowed(client, x_cluster_cidrs(), problems)
+    ranges = await _allowed(client, service_cidrs(), problems)
     found = await _all(client, nodes())
     pages = await _all(client, pod_cidr_slices())
     for name, answer in (("clustercidrs", ours), ("podcidrslices", pages)):
@@ -104,6 +104,22 @@ async def _all(client: Client, resource: Resource[T]) -> list[T] | None:
     except NotFound:
         return None
     return list(informer.store.values())
+
+
+async def _allowed(client: Client, resource: Resource[T], problems: list[Finding]) -> list[T] | None:
+    """The same for a type that many clusters lack: a server answers 403 about it to whoever may not list it."""
+    try:
+        return await _all(client, resource)
+    except Forbidden as exc:
+        problems.append(
+            Finding(
+                code="NotAllowed",
+                subject=f"resource/{resource.name}",
+                message=f"left out: {exc}",
+                remedy="may be ignored where the cluster has no such objects; otherwise allow list",
+            )
+        )
+        return None
 
 
 def _readable(records: Iterable[T | Unreadable], problems: list[Finding]) -> list[T]:

@@ -60,12 +60,13 @@ def preview(
         [finding for finding in audit(one, pages, now) if finding.code not in _TOLD_OTHERWISE]
         for one in (world, after)
     )
+    known, stays = frozenset(found), frozenset(would_find)
     return Preview(
         changes=diff({p.name: p for p in after.pools}, {p.name: p for p in world.pools}),
         effect=what_if(world, after.pools, now),
         before=outlooks(world, now),
-        appearing=tuple(f for f in would_find if f not in found),
-        vanishing=tuple(f for f in found if f not in would_find),
+        appearing=tuple(f for f in would_find if f not in known),
+        vanishing=tuple(f for f in found if f not in stays),
     )
 
 

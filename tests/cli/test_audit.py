@@ -9,6 +9,7 @@ import yaml
 
 from nodeipam_ctl.cli import audit as audit_command
 from nodeipam_ctl.cli.snapshot import Snapshot, read
+from nodeipam_ctl.demo.apiserver import Effect, Fault
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.prefixes import Network
 from tests.cli.conftest import Operator
@@ -108,6 +109,22 @@ async def test_objects_that_make_no_sense_are_findings(operator: Operator) -> No
     assert "UnreadableClusterCIDR" in said.out
     assert "\x1b" not in said.out
     assert len(said.out.splitlines()) == 4, "header, finding, empty line, totals"
+
+
+async def test_what_may_not_be_listed_is_left_out_and_said(operator: Operator) -> None:
+    await operator.cluster.pool()
+    operator.cluster.api.faults.add(
+        Fault(effect=Effect.REFUSE, verb="list", resource="servicecidrs", status=403)
+    )
+    said = await operator("audit", "-o", "json")
+    assert said.code == 0
+    [finding] = json.loads(said.out)["findings"]
+    assert (finding["code"], finding["subject"]) == ("NotAllowed", "resource/servicecidrs")
+
+
+async def test_a_list_that_expires_on_the_way_is_read_again(operator: Operator) -> None:
+    operator.cluster.api.faults.add(Fault(effect=Effect.EXPIRE, verb="list", resource="nodes", times=1))
+    assert (await operator("audit")).code == 0
 
 
 async def test_forbidden_is_one_line(operator: Operator) -> None:
