@@ -24,7 +24,7 @@ from nodeipam_ctl.model import (
     PoolName,
     Retain,
 )
-from nodeipam_ctl.prefixes import Family, overlaps
+from nodeipam_ctl.prefixes import Family, Network, overlaps
 
 
 class Server:
@@ -35,6 +35,7 @@ class Server:
         self.pages: dict[str, LedgerPage] = {}
         self.log: list[Node | LedgerPage | NodeUID] = []
         self.serial = 0
+        self.patched = False
 
     def create(self, name: str, now: float) -> None:
         """A kubelet registers, unless a Node of this name is there."""
@@ -60,6 +61,7 @@ class Server:
             return False
         self.nodes[node.name] = replace(node, pod_cidrs=assignment.pod_cidrs)
         self.log.append(self.nodes[node.name])
+        self.patched = True
         return True
 
     def put(self, page: LedgerPage) -> LedgerPage | None:
@@ -77,7 +79,10 @@ class Server:
         return written
 
     def overlap(self) -> tuple[Node, Node] | None:
-        """Two nodes that have an address in common."""
+        """Two nodes that have an address in common; looked for only after a patch."""
+        if not self.patched:
+            return None
+        self.patched = False
         nodes = [node for node in self.nodes.values() if node.pod_cidrs]
         for i, a in enumerate(nodes):
             for b in nodes[i + 1 :]:
@@ -107,11 +112,11 @@ class Replica:
     ledger: Ledger = field(default_factory=Ledger)
     flights: list[Flight] = field(default_factory=list)
     seen_log: int = 0
-    pages_in_flight: int = 0
+    eager: bool = False
+    pages_in_flight: list[Network] = field(default_factory=list)
     assignments: dict[NodeUID, Assignment] = field(default_factory=dict)
     patching: set[NodeUID] = field(default_factory=set)
     store: dict[NodeUID, Node] = field(default_factory=dict)
-    stuck: int = 0
 
     def start(self, now: float) -> None:
         """Reads everything: pages first, then Nodes, so that a line without a Node is a Node that is gone."""
@@ -200,11 +205,10 @@ class Replica:
                         self.ledger.want(line)
 
     def write_pages(self, now: float) -> None:
-        """Sends the next page writes, when those before have their outcome."""
-        if not self.ledger_on or self.pages_in_flight:
+        """Sends the next page writes; a patient replica waits until those before have their outcome."""
+        if not self.ledger_on or (self.pages_in_flight and not self.eager):
             return
-        step = self.ledger.step(now)
-        self.stuck = 0 if step.writes or step.conflicts or not self.ledger.busy else self.stuck + 1
+        step = self.ledger.step(now, self.pages_in_flight)
         for conflict in step.conflicts:
             uid = conflict.wanted.node_uid
             self.assignments.pop(uid, None)
@@ -215,17 +219,17 @@ class Replica:
             self.send_page(write, now)
 
     def send_page(self, write: PageWrite, now: float) -> None:
-        self.pages_in_flight += 1
+        self.pages_in_flight.append(write.page.page)
 
         def done(result: object) -> None:
-            self.pages_in_flight -= 1
+            self.pages_in_flight.remove(write.page.page)
             if isinstance(result, LedgerPage):
                 self.ledger.wrote(write, resource_version=result.resource_version, uid=result.uid)
             else:
                 self.read_page(write.page, now)
 
         def lost() -> None:
-            self.pages_in_flight -= 1
+            self.pages_in_flight.remove(write.page.page)
             self.read_page(write.page, now)
 
         self.flights.append(Flight(lambda: self.server.put(write.page), done, lost))
@@ -265,22 +269,23 @@ def play(
     now = 1000.0
     for i in range(rng.randint(0, 3)):
         server.create(f"n{i}", now)
-    replicas = [Replica(server, ledger_on, own) for own in pools]
+    eager = rng.random() < 0.5
+    replicas = [Replica(server, ledger_on, own, eager=eager) for own in pools]
     for replica in replicas:
         replica.start(now)
     names = 0
     for _ in range(steps):
         now += rng.choice((0.0, 0.0, 1.0, 30.0))
-        turn = rng.random()
-        if turn < 0.12 and len(server.nodes) < 9:
+        event = rng.random()
+        if event < 0.10 and len(server.nodes) < 9:
             names += 1
             server.create(rng.choice((f"n{names}", f"n{rng.randint(0, 3)}x{names}")), now)
-        elif turn < 0.20 and server.nodes:
+        elif event < 0.20 and server.nodes:
             server.delete(rng.choice(sorted(server.nodes)))
-        elif turn < 0.22:
+        elif event < 0.21:
             i = rng.randrange(len(replicas))  # a replica restarts; what it had sent is still under way
             orphans = [Flight(f.run, lambda _: None, lambda: None) for f in replicas[i].flights if f.run]
-            replicas[i] = Replica(server, ledger_on, pools[i], flights=orphans)
+            replicas[i] = Replica(server, ledger_on, pools[i], eager=eager, flights=orphans)
             replicas[i].start(now)
         else:
             act(rng, rng.choice(replicas), now)
@@ -310,8 +315,8 @@ def play(
 
 
 def act(rng: random.Random, replica: Replica, now: float) -> None:
-    """One thing that may happen to a replica next."""
-    match rng.randrange(7):
+    """One thing that may happen to a replica next: a single step, or a whole turn that goes well."""
+    match rng.randrange(10):
         case 0 | 1:
             if replica.flights:
                 land(rng, replica)
@@ -326,6 +331,22 @@ def act(rng: random.Random, replica: Replica, now: float) -> None:
             replica.patch()
         case 6:
             replica.check_unseen(now)
+        case _:
+            turn(rng, replica, now, rounds=rng.randint(1, 3))
+
+
+def turn(rng: random.Random, replica: Replica, now: float, *, rounds: int) -> None:
+    """Hears everything, decides, and lets most of what is sent arrive."""
+    while replica.seen_log < len(replica.server.log):
+        replica.hear(now)
+    replica.check_unseen(now)
+    replica.decide(now)
+    for _ in range(rounds):
+        replica.write_pages(now)
+        for _ in range(2 * len(replica.flights)):
+            if replica.flights and rng.random() < 0.9:
+                land(rng, replica, reliable=True)
+        replica.patch()
 
 
 def land(rng: random.Random, replica: Replica, *, reliable: bool = False) -> None:

@@ -1,18 +1,36 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from nodeipam_ctl.model import LedgerState
-from tests.ipam.split_brain import beliefs, overlaps_found, play
+from nodeipam_ctl.ipam.page_writes import Planner
+from nodeipam_ctl.model import LedgerPage, LedgerState
+from tests.ipam.split_brain import Server, beliefs, overlaps_found, play
 
 
 @pytest.mark.parametrize("shard", range(8))
 def test_two_leaders_never_give_overlapping_blocks(shard: int) -> None:
-    assert overlaps_found(range(shard * 250, (shard + 1) * 250), ledger_on=True) == []
+    assert overlaps_found(range(shard * 125, (shard + 1) * 125), ledger_on=True) == []
 
 
 def test_the_same_histories_do_overlap_when_the_ledger_is_off() -> None:
-    assert len(overlaps_found(range(125), ledger_on=False)) > 10
+    assert len(overlaps_found(range(150), ledger_on=False)) > 4
+
+
+def test_a_closed_page_that_is_not_written_empty_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Planner, "_is_closed", lambda self, at, _version: not self._book.lines_of(at))
+    assert overlaps_found(range(28, 44), ledger_on=True) != []
+
+
+def test_a_write_that_makes_no_new_version_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    put = Server.put
+
+    def put_without_turn(self: Server, page: LedgerPage) -> LedgerPage | None:
+        return put(self, replace(page, turn=0))
+
+    monkeypatch.setattr(Server, "put", put_without_turn)
+    assert overlaps_found(range(215, 225), ledger_on=True) != []
 
 
 @pytest.mark.parametrize("shard", range(4))
