@@ -126,7 +126,6 @@ class Host:
                 if name not in ours
                 and held.get(device.index)
                 and not device.loopback
-                and device.link.kind == ""
                 and self._value(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2")
             ),
         )

@@ -41,7 +41,8 @@ _BE64 = struct.Struct("!Q")
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP = 18, 21, 22
-_TUNNEL_ID, _TUNNEL_DST = 1, 2
+_TUNNEL_ID, _TUNNEL_DST, _TUNNEL_FLAGS = 1, 2, 6
+_TUNNEL_CSUM = b"\0\1"
 _ENCAP_IP, _ENCAP_IP6 = 2, 4
 _RTNH_F_ONLINK = 4
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
@@ -273,13 +274,14 @@ def _encode_route(op: Op, route: Route, index_of: Mapping[str, int]) -> Request:
     if route.encap is not None and op is not Op.REMOVE:
         kind = _ENCAP_IP if route.encap.dst.version == 4 else _ENCAP_IP6
         parts.append(attribute(_RTA_ENCAP_TYPE, _U16.pack(kind)))
-        parts.append(
-            nested(
-                _RTA_ENCAP,
-                attribute(_TUNNEL_ID, _BE64.pack(route.encap.vni)),
-                attribute(_TUNNEL_DST, route.encap.dst.packed),
-            )
-        )
+        tunnel = [
+            attribute(_TUNNEL_ID, _BE64.pack(route.encap.vni)),
+            attribute(_TUNNEL_DST, route.encap.dst.packed),
+        ]
+        if route.encap.dst.version == 6:
+            # Without its UDP checksum the far end drops the packet: IPv6 has no header checksum (RFC 8200, section 8.1).
+            tunnel.append(attribute(_TUNNEL_FLAGS, _TUNNEL_CSUM))
+        parts.append(nested(_RTA_ENCAP, *tunnel))
     return Request(RTM_DELROUTE if op is Op.REMOVE else RTM_NEWROUTE, _ADD[op], b"".join(parts))
 
 

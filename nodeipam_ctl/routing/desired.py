@@ -159,7 +159,8 @@ def _settings(view: NodeView, holders: dict[Network, Peer]) -> Iterator[Sysctl]:
     families |= {family_of(cidr) for cidr in view.own.pod_cidrs} if view.own else set()
     if Family.IPV6 in families:
         # A forwarding host ignores router advertisements unless told otherwise, and loses its default route with them.
-        for device in view.facts.accept_ra_devices:
+        outward = {link.name for link in view.facts.links if not link.ours}
+        for device in filter(outward.__contains__, view.facts.accept_ra_devices):
             yield Sysctl(name=f"net/ipv6/conf/{device}/accept_ra", value="2")
     for device in view.facts.strict_devices:
         # Direct one way and through a tunnel the other, while nodes differ: strict checking would drop one of them.

@@ -74,8 +74,10 @@ class Agent:
         return found
 
     def get(self, path: str) -> tuple[int, str]:
-        """One of the agent's own endpoints."""
-        text = self.host.run("curl", "-s", "-w", "\n%{http_code}", f"http://127.0.0.1:9412{path}")
+        """One of the agent's own endpoints; code 0 while nobody listens."""
+        text = self.host.run(
+            "curl", "-s", "-w", "\n%{http_code}", f"http://127.0.0.1:9412{path}", check=False
+        )
         body, _, code = text.rpartition("\n")
         return int(code), body
 
@@ -109,6 +111,7 @@ class Cluster:
         self._thread = threading.Thread(target=self._serve, name="api-server")
         self._directory = directory
         self._agents: list[Agent] = []
+        self._beats = 0
         for address in API_ADDRESSES:
             extra = ["nodad"] if ":" in address else []
             segment.switch.run("ip", "address", "add", address, "dev", "br0", *extra)
@@ -162,6 +165,17 @@ class Cluster:
                 self.api.cluster.objects.create(self._nodes, "", wanted, _WRITE)
 
         self.do(self._call(create))
+
+    def heartbeat(self, name: str) -> None:
+        """What kubelet writes every few minutes: a condition's time, and nothing else."""
+        self._beats += 1
+        beat = f"2026-01-01T00:{self._beats // 60 % 60:02}:{self._beats % 60:02}Z"
+        condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": beat}
+        body = json.dumps({"status": {"conditions": [condition]}}).encode()
+        patch = self.api.cluster.objects.patch
+        self.do(
+            self._call(patch, self._nodes, "", name, "status", "application/merge-patch+json", body, _WRITE)
+        )
 
     def install_crds(self) -> None:
         """ClusterCIDR and PodCIDRSlice, as the product ships them."""

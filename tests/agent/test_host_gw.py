@@ -244,3 +244,29 @@ def test_loosens_the_source_check_of_the_underlay_and_keeps_router_advertisement
         assert host.run("sysctl", "-n", name).strip() == value
     code, _ = agent.get("/healthz")
     assert code == 200
+
+
+def test_a_start_without_the_api_changes_nothing(cluster: Cluster) -> None:
+    cluster.add("n1", **N1)
+    cluster.add("n2", **N2)
+    host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
+    agent = cluster.start_agent(host, "n1")
+    until(lambda: host.routes() == sorted(TO_N2 + SINKS), "the host is as wanted")
+    agent.stop(signal.SIGKILL)
+    cluster.do(cluster.api.stop())
+    host.run("ip", "route", "add", "10.244.9.0/24", "via", "192.0.2.12", "proto", "112", "metric", "100")
+    before = host.routes()
+    again = cluster.start_agent(host, "n1", "--audit-period", "1")
+    until(lambda: again.lines("api_server_lost"), "it says that the API server is away")
+    assert host.routes() == before, "not even what looks stale goes before the first complete list"
+    assert again.get("/readyz")[0] == 503
+    cluster.do(cluster.api.start())
+    until(lambda: host.routes() == sorted(TO_N2 + SINKS), "the stale route goes now", timeout_s=30)
+
+
+def test_leaves_the_condition_to_others_when_told_so(cluster: Cluster) -> None:
+    cluster.add("n1", **N1)
+    host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
+    agent = cluster.start_agent(host, "n1", "--no-network-unavailable")
+    until(lambda: agent.get("/readyz")[0] == 200, "it is ready")
+    assert cluster.condition("n1") is None

@@ -132,3 +132,27 @@ def test_names_chains_of_others_that_drop_forwarded_packets(cluster: Cluster) ->
     assert [(e["code"], e["subject"]) for e in agent.lines("finding")] == [
         ("ForwardDropped", "chain/ip filter FORWARD")
     ]
+
+
+def test_no_packet_escapes_unmasqueraded_while_the_ranges_change(cluster: Cluster) -> None:
+    host, outside, agent = start(cluster)
+
+    def replaced() -> int:
+        return len([e for e in agent.lines("host_changed") if e["kind"] == "nft table"])
+
+    seen: set[str] = set()
+    for number in range(10):
+        before = replaced()
+        cluster.apply(pool("moving", f"10.{100 + number}.0.0/16"))
+        with listening(outside, OUTSIDE) as receiver:
+            target = receiver.getsockname()
+
+            def flow() -> bool:
+                """A new flow from a port of its own; whether the table has been replaced meanwhile."""
+                with listening(host, POD) as sender:
+                    sender.sendto(b"x", target)  # noqa: B023
+                seen.add(receiver.recvfrom(16)[1][0])
+                return replaced() > before  # noqa: B023
+
+            until(flow, "the table has been replaced")
+    assert seen == {"192.0.2.11"}
