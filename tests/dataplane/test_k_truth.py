@@ -1,0 +1,62 @@
+"""K, J4: does an agent say what is so, no more often than it must, and nothing that is somebody else's to say?"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from nodeipam_ctl.demo.apiserver.faults import Effect, Fault
+from tests.agent.cluster import until
+from tests.dataplane.cases import case, scenario
+from tests.dataplane.kernel import heard, ours
+from tests.dataplane.lab import Lab
+from tests.linux.namespaces import Namespace
+
+MakeLab = Callable[..., Lab]
+
+
+@scenario("J4-no-periodic-rewrite", "K4-status-patch-rate")
+def test_a_quiet_node_costs_kernel_and_api_nothing(make_lab: MakeLab, tmp_path: Path) -> None:
+    lab = make_lab("n1")
+    host, faults = lab.hosts["n1"], lab.cluster.api.cluster.faults
+    writes = [
+        faults.add(Fault(effect=Effect.DELAY, verb=verb)) for verb in ("create", "update", "patch", "delete")
+    ]
+    lab.settle("--backend", "vxlan", "--audit-period", "1")
+    agent = lab.agents["n1"]
+    until(lambda: lab.cluster.condition("n1") == ("False", "NodeIPAMRoutesReady"), "the condition is False")
+    log = tmp_path / "nft"
+    with log.open("w") as stream, heard(host, tmp_path) as events:
+        monitor = subprocess.Popen(host.inside("nft", "monitor"), stdout=stream)
+        try:
+            until(lambda: nft_monitor_listens(host, log), "nft's monitor listens")
+            turns = agent.metric("nodeipam_turn_seconds_count")
+            until(
+                lambda: agent.metric("nodeipam_turn_seconds_count") >= turns + 5, "five audits", timeout_s=30
+            )
+        finally:
+            monitor.kill()
+            monitor.wait()
+    assert "nodeipam" not in log.read_text()
+    assert ours(events) == []
+    assert sum(faults.hits(number) for number in writes) == 1, "the condition, once"
+
+
+def nft_monitor_listens(host: Namespace, log: Path) -> bool:
+    host.sh("nft add table inet probe; nft delete table inet probe")
+    return "probe" in log.read_text()
+
+
+@scenario("K2-condition-not-owned")
+def test_a_condition_that_belongs_to_cloud_routes_is_left_alone(make_lab: MakeLab) -> None:
+    lab = make_lab("n1")
+    condition = case("K2-condition-not-owned")["given"]["nodes"]["n1"]["conditions"]["NetworkUnavailable"]
+    told = {"type": "NetworkUnavailable", **condition}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"conditions": [told]}}
+    lab.cluster.apply(node, subresource="status")
+    lab.settle("--no-network-unavailable", "--audit-period", "1")
+    agent = lab.agents["n1"]
+    turns = agent.metric("nodeipam_turn_seconds_count")
+    until(lambda: agent.metric("nodeipam_turn_seconds_count") >= turns + 2, "two audits", timeout_s=20)
+    assert lab.cluster.condition("n1") == ("True", "NoRouteCreated")
