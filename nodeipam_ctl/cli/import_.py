@@ -49,7 +49,8 @@ _MANAGER = "nodeipam-ctl-import"
     help="Take the networking.x-k8s.io ClusterCIDRs of the cluster instead of flags.",
 )
 @flag("--name", default=DEFAULT_NAME, help="Name of the ClusterCIDR that is made from flags.")
-@flag("--apply", is_flag=True, help="Create the ClusterCIDRs after showing the plan.")
+# No environment variable: what writes must be asked for on the command line.
+@click.option("--apply", is_flag=True, help="Create the ClusterCIDRs after showing the plan.")
 @shell.kubeconfig
 @shell.output
 def command(

@@ -67,6 +67,14 @@ async def test_apply_shows_the_plan_first_and_a_second_run_has_nothing_to_do(ope
     assert "nothing to create" in again.out
 
 
+async def test_no_environment_variable_can_make_it_write(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODEIPAM_APPLY", "1")
+    assert (await operator("import", DUAL)).code == 0
+    assert await operator.cluster.items(POOLS) == []
+
+
 async def test_a_controller_goes_on_where_the_old_allocator_stopped(operator: Operator) -> None:
     await _dual_stack_nodes(operator)
     assert (await operator("import", DUAL, "--apply")).code == 0
