@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 RETRY_REFUSED_S = 30.0
 """How long an assignment rests that the API server refused (an admission webhook, most likely), in seconds."""
 
+RETRY_GONE_S = 2.0
+"""How long the informer has to confirm that a Node is gone, in seconds."""
+
 
 class Ledger(Protocol):
     """Where promises are written before a Node is patched; `submit` of the patcher follows once the line stands."""
@@ -242,10 +245,11 @@ class Reconciler:
                 # The promise is kept: the same blocks are tried again, so nothing leaks and nothing is given twice.
                 log.error("pod_cidr_assignment_failed", node=assignment.node, reason=settled.reason)
                 self._told.failed(settled)
-                self._retry(uid)
+                self._retry(uid, RETRY_REFUSED_S)
             case Outcome.GONE:
-                # The informer tells as well, with everything that follows from it.
                 log.info("node_gone_before_assignment", node=assignment.node)
+                # The informer tells as well, with everything that follows from it. If it does not, somebody said 404 in error.
+                self._retry(uid, RETRY_GONE_S)
             case Outcome.CANCELLED:
                 log.info("pod_cidr_assignment_cancelled", node=assignment.node, reason="the Node is gone")
 
@@ -327,12 +331,15 @@ class Reconciler:
             self.ledger.withdraw(assignment.uid, assignment.pod_cidrs)
             self.space_changed()
 
-    def _retry(self, uid: NodeUID) -> None:
+    def _retry(self, uid: NodeUID, after_s: float) -> None:
+        if uid not in self._nodes:
+            return
+
         def again() -> None:
             self._retries.pop(uid, None)
             self.queue.put(uid)
 
-        self._retries[uid] = asyncio.get_running_loop().call_later(RETRY_REFUSED_S, again)
+        self._retries[uid] = asyncio.get_running_loop().call_later(after_s, again)
 
     def _after_turn(self, decisions: Iterable[Decision], now_s: float) -> None:
         for woken in self.allocator.woken():

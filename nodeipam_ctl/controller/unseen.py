@@ -68,7 +68,15 @@ class Unseen:
         try:
             node = decode_node(await self._client.get(f"{NODES}/{segment(name)}"))
         except NotFound:
-            return True
+            return await self._nodes_exist()
         except NodeIPAMError:
             return None
         return node is not None and node.uid != uid
+
+    async def _nodes_exist(self) -> bool | None:
+        """A server that is starting, or a proxy, may say 404 for everything: one 404 is believed only beside a list."""
+        try:
+            await self._client.get(f"{NODES}?limit=1")
+        except NodeIPAMError:
+            return None
+        return True
