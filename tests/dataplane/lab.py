@@ -94,8 +94,12 @@ class Lab:
     def ready(self) -> None:
         """Waits until every agent, as it was started last, serves its node."""
         for name, agent in self.agents.items():
-            before = self._was_ready.get(name, 0)
-            until(lambda: len(agent.lines("node_ready")) > before, f"{name} is ready", timeout_s=20)  # noqa: B023
+
+            def serves(agent: Agent = agent, before: int = self._was_ready.get(name, 0)) -> bool:
+                assert agent.process.poll() is None, f"it ended: {agent.log()[-2000:]}"
+                return len(agent.lines("node_ready")) > before
+
+            until(serves, f"{name} is ready", timeout_s=20)
 
     def planned(self, name: str) -> list[str]:
         """What `agent --plan` would change on a node now."""

@@ -17,7 +17,7 @@ FLAGS = ("--backend", "vxlan", "--flannel-compat")
 MAC = "5e:11:22:33:44:0{}"
 
 
-def annotations(address: str, data: str, *, backend: str = "vxlan", **more: str) -> dict[str, str]:
+def flannel_notes(address: str, data: str, *, backend: str = "vxlan", **more: str) -> dict[str, str]:
     """What flanneld writes to its Node."""
     wanted = {
         "kube-subnet-manager": "true",
@@ -42,13 +42,13 @@ def say(lab: Lab, name: str, noted: dict[str, str]) -> None:
 @scenario("H5-other-backend-type-ignored")
 def test_a_peer_with_another_backend_is_reached_directly_or_reported(make_lab: MakeLab) -> None:
     lab = make_lab("n1", topology="mixed_flannel")
-    say(lab, "n2", annotations("192.0.2.12", data(MAC.format(2))))
-    say(lab, "n3", annotations("192.0.2.13", "null", backend="host-gw"))
+    say(lab, "n2", flannel_notes("192.0.2.12", data(MAC.format(2))))
+    say(lab, "n3", flannel_notes("192.0.2.13", "null", backend="host-gw"))
     lab.cluster.add(
         "n4",
         pod_cidrs=("10.244.4.0/24",),
         addresses=("198.51.100.14",),
-        annotations=annotations("198.51.100.14", "null", backend="host-gw"),
+        annotations=flannel_notes("198.51.100.14", "null", backend="host-gw"),
     )
     lab.settle(*FLAGS)
     assert lab.hosts["n1"].routes() == [
@@ -78,7 +78,7 @@ def test_an_overwritten_public_ip_is_what_peers_are_told(make_lab: MakeLab) -> N
 @scenario("H7-old-peer-without-vni", "H8-malformed-peer-data")
 def test_a_peer_whose_annotations_cannot_be_used_is_skipped_and_stops_nobody(make_lab: MakeLab) -> None:
     lab = make_lab("n1", topology="mixed_flannel")
-    say(lab, "n2", annotations("192.0.2.12", data(MAC.format(2), vni=None)))
+    say(lab, "n2", flannel_notes("192.0.2.12", data(MAC.format(2), vni=None)))
     table: list[str] = case("H8-malformed-peer-data")["table"]
     for number, text in enumerate(table):
         address = f"192.0.2.{50 + number}"
@@ -86,7 +86,7 @@ def test_a_peer_whose_annotations_cannot_be_used_is_skipped_and_stops_nobody(mak
             f"bad{number}",
             pod_cidrs=(f"10.244.{50 + number}.0/24",),
             addresses=(address,),
-            annotations=annotations(address, text),
+            annotations=flannel_notes(address, text),
         )
     lab.settle(*FLAGS)
     host, agent = lab.hosts["n1"], lab.agents["n1"]
@@ -105,7 +105,9 @@ def test_a_change_of_one_family_leaves_the_other_alone(make_lab: MakeLab, tmp_pa
     lab = make_lab("n1", topology="mixed_flannel", dual=True)
 
     def noted(mac: str, address: str) -> dict[str, str]:
-        return annotations(address, data(mac), backend_v6_data=data(MAC.format(6)), public_ipv6="fd00:10::12")
+        return flannel_notes(
+            address, data(mac), backend_v6_data=data(MAC.format(6)), public_ipv6="fd00:10::12"
+        )
 
     say(lab, "n2", noted(MAC.format(2), "192.0.2.12"))
     lab.settle(*FLAGS)

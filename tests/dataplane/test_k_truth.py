@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -54,9 +55,35 @@ def test_a_condition_that_belongs_to_cloud_routes_is_left_alone(make_lab: MakeLa
     condition = case("K2-condition-not-owned")["given"]["nodes"]["n1"]["conditions"]["NetworkUnavailable"]
     told = {"type": "NetworkUnavailable", **condition}
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}, "status": {"conditions": [told]}}
-    lab.cluster.apply(node, subresource="status")
+
+    async def tell() -> None:
+        lab.cluster.api.apply(node, subresource="status")
+
+    lab.cluster.do(tell())
     lab.settle("--no-network-unavailable", "--audit-period", "1")
     agent = lab.agents["n1"]
     turns = agent.metric("nodeipam_turn_seconds_count")
     until(lambda: agent.metric("nodeipam_turn_seconds_count") >= turns + 2, "two audits", timeout_s=20)
     assert lab.cluster.condition("n1") == ("True", "NoRouteCreated")
+
+
+@scenario("K3-health-endpoints")
+def test_health_turns_bad_when_a_turn_hangs_and_readiness_waits_for_the_first(
+    make_lab: MakeLab, tmp_path: Path
+) -> None:
+    lab = make_lab("n1")
+    # Somebody puts a pipe where we read a file: the turn hangs in the kernel, as with a dead NFS mount.
+    env = tmp_path / "subnet.env"
+    os.mkfifo(env)
+    agent = lab.start("n1", "--subnet-env", str(env), "--audit-period", "1")
+    until(lambda: agent.lines("telemetry_served"), "it serves")
+    assert agent.get("/healthz")[0] == 200
+    code, text = agent.get("/readyz")
+    assert code == 503
+    assert "no turn has been completed" in text or "list is not complete" in text
+    until(lambda: agent.get("/healthz")[0] == 500, "it says that it hangs", timeout_s=10)
+    env.write_bytes(b"")  # whoever reads goes on
+    until(lambda: agent.get("/healthz")[0] == 200, "it works again")
+    until(lambda: agent.get("/readyz")[0] == 200, "it is ready")
+    assert env.is_file(), "the pipe has given way to the file"
+    assert agent.get("/metrics")[1].startswith("# HELP ")
