@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from copy import copy
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote, urlencode, urlsplit
@@ -16,9 +17,10 @@ from nodeipam_ctl import __version__
 from nodeipam_ctl.errors import Invalid, NodeIPAMError, OutcomeUnknown, Transient
 from nodeipam_ctl.kube.answers import error_of
 from nodeipam_ctl.kube.auth import Access
+from nodeipam_ctl.kube.connection import Connection, Cut, Silent
 from nodeipam_ctl.kube.http1 import Head
 from nodeipam_ctl.kube.reachability import Reachability
-from nodeipam_ctl.kube.transport import Connection, Cut, NotConnected, Pool
+from nodeipam_ctl.kube.transport import NotConnected, Pool
 
 log = structlog.get_logger(__name__)
 
@@ -29,14 +31,12 @@ JSON_PATCH = "application/json-patch+json"
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _SEEN_WARNINGS_MOST = 200
+_LINE_MOST_BYTES = 64 << 20
+"""Of one watch event or one refusal; etcd takes objects of 1.5 MB."""
 
 
 class SilentWatch(Transient):
     """A watch that is open brought nothing within its deadline."""
-
-
-class _Silence(Exception):
-    """The same, before it is known which watch it was."""
 
 
 class Client:
@@ -76,6 +76,7 @@ class Client:
             f"Host: {parts.netloc}\r\nUser-Agent: {component}/{__version__}\r\nAccept: application/json\r\n"
         )
         self._warned: set[str] = set()
+        self._may_write: Callable[[], bool] | None = None
 
     def __repr__(self) -> str:
         return f"Client({self._access.server!r})"
@@ -100,6 +101,16 @@ class Client:
         if self._pool is not None:
             await self._pool.close()
         self._pool = None
+
+    def fenced(self, may_write: Callable[[], bool]) -> Client:
+        """This client over the same connections, whose writes are not sent (Transient) while `may_write` says no.
+
+        It is asked when a write's bytes would leave, not when the write begins: waiting for a connection takes time. A leader
+        gives `elector.leading`.
+        """
+        fenced = copy(self)
+        fenced._may_write = may_write  # noqa: SLF001 - another one of us
+        return fenced
 
     async def get(self, path: str, *, timeout_s: float | None = None) -> bytes:
         """The object, or list, at a path (with its query, if any)."""
@@ -170,7 +181,7 @@ class Client:
                 self._surface_warnings(head)
                 async with aclosing(_lines(connection, silence_s)) as lines:
                     yield lines
-        except _Silence as exc:
+        except Silent as exc:
             raise SilentWatch(f"{what}: silent for {silence_s:g} s") from exc
         except (NotConnected, Cut) as exc:
             raise Transient(f"{what}: {self._access.server}: {exc}") from exc
@@ -186,6 +197,7 @@ class Client:
                 request,
                 timeout_s=self._timeout_s if timeout_s is None else timeout_s,
                 repeatable=not is_write,
+                allowed=self._may_write if is_write else None,
             )
         except NotConnected as exc:
             raise Transient(f"{_what(method, path)}: {self._access.server}: {exc}") from exc
@@ -251,7 +263,7 @@ async def _whole(connection: Connection, *, within_s: float) -> bytes:
     try:
         async with asyncio.timeout(within_s):
             while piece := await connection.piece():
-                pieces.append(piece)
+                _keep(pieces, piece)
     except TimeoutError as exc:
         raise Cut(f"half an answer within {within_s:g} s") from exc
     return b"".join(pieces)
@@ -260,17 +272,12 @@ async def _whole(connection: Connection, *, within_s: float) -> bytes:
 async def _lines(connection: Connection, silence_s: float) -> AsyncGenerator[bytes, None]:
     """Lines of any length: a Node can be larger than what line readers take."""
     rest: list[bytes] = []
-    while True:
-        try:
-            async with asyncio.timeout(silence_s):
-                chunk = await connection.piece()
-        except TimeoutError as exc:
-            raise _Silence from exc
-        if not chunk:
-            return  # a line without its end was cut: it comes again after the last resourceVersion
+    connection.allow_silence(silence_s)
+    # An empty piece is the end. A line without its end was cut: it comes again after the last resourceVersion.
+    while chunk := await connection.piece():
         head, newline, tail = chunk.partition(b"\n")
         if not newline:
-            rest.append(chunk)
+            _keep(rest, chunk)
             continue
         if rest:
             rest.append(head)
@@ -284,3 +291,9 @@ async def _lines(connection: Connection, silence_s: float) -> AsyncGenerator[byt
                 yield line
         if last:
             rest.append(last)
+
+
+def _keep(pieces: list[bytes], piece: bytes) -> None:
+    pieces.append(piece)
+    if sum(map(len, pieces)) > _LINE_MOST_BYTES:
+        raise Cut(f"a line of more than {_LINE_MOST_BYTES >> 20} MiB")

@@ -1,15 +1,16 @@
 """What does this HTTP/1.1 answer say? PURE: bytes are fed in, a head and the pieces of a body come out; no I/O at all.
 
-Only what an API server's answers need (RFC 9112): a length, chunks, or until the connection ends. Anything else is refused.
+httptools (llhttp, the parser of Node.js) reads; here stands what an answer of an API server may be (RFC 9112): a length, chunks,
+or until the connection ends, in one coding, and heads of a bounded size. Anything else is refused.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum, auto
 
-_HEAD_MOST_BYTES = 256 * 1024
-_LINE_MOST_BYTES = 16 * 1024
+import httptools
+
+_OVERHEAD_MOST_BYTES = 256 * 1024
 
 
 class Malformed(Exception):
@@ -35,19 +36,8 @@ class Head:
         return [] if value is None else value.decode("latin-1").split("\n")
 
 
-class _State(Enum):
-    HEAD = auto()
-    LENGTH = auto()
-    CHUNK_SIZE = auto()
-    CHUNK = auto()
-    CHUNK_END = auto()
-    TRAILER = auto()
-    UNTIL_CLOSE = auto()
-    DONE = auto()
-
-
 class AnswerReader:
-    """Reads one answer.
+    """Reads one answer to a request that has a body in its answer: to any but HEAD.
 
     Attributes:
         head: None until it is complete.
@@ -56,20 +46,27 @@ class AnswerReader:
         began: at least one byte has come.
     """
 
-    __slots__ = ("_buffer", "_left", "_state", "began", "head", "pieces")
+    __slots__ = (
+        "_ends_with_connection",
+        "_fields",
+        "_overhead",
+        "_parser",
+        "began",
+        "done",
+        "head",
+        "pieces",
+    )
 
     def __init__(self) -> None:
         self.head: Head | None = None
         self.pieces: list[bytes] = []
+        self.done = False
         self.began = False
-        self._state = _State.HEAD
-        self._buffer = b""
-        self._left = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether the body is complete."""
-        return self._state is _State.DONE
+        self._fields: dict[bytes, bytes] = {}
+        self._ends_with_connection = False
+        self._overhead = 0
+        # The parser holds our methods: it is let go as soon as it is of no use, so that no cycle waits for the collector.
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     def feed(self, data: bytes) -> bool:
         """Takes bytes as they come, cut anywhere; whether the answer is complete with them.
@@ -77,120 +74,76 @@ class AnswerReader:
         Raises:
             Malformed: the answer makes no sense.
         """
+        if self._parser is None:
+            raise Malformed("more bytes than one answer")
         self.began = True
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
-        while data:
-            match self._state:
-                case _State.LENGTH | _State.CHUNK:
-                    data = self._body(data)
-                case _State.UNTIL_CLOSE:
-                    self.pieces.append(data)
-                    return False
-                case _State.DONE:
-                    raise Malformed("more bytes than one answer")
-                case _State.HEAD:
-                    end = data.find(b"\r\n\r\n")
-                    if end < 0:
-                        self._keep(data, _HEAD_MOST_BYTES)
-                        return False
-                    self._take_head(data[:end])
-                    data = data[end + 4 :]
-                case _:
-                    end = data.find(b"\r\n")
-                    if end < 0:
-                        self._keep(data, _LINE_MOST_BYTES)
-                        return False
-                    self._line(data[:end])
-                    data = data[end + 2 :]
-        return self._state is _State.DONE
+        self._overhead += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as exc:
+            self._parser = None
+            raise Malformed("the answer speaks another protocol, which nobody asked for") from exc
+        except httptools.HttpParserError as exc:
+            self._parser = None
+            if isinstance(exc.__context__, Malformed):  # ours, from a callback
+                raise exc.__context__ from None
+            raise Malformed(f"the answer is not HTTP/1.1: {exc}") from exc
+        if self.done:
+            self._parser = None
+        elif self._overhead > _OVERHEAD_MOST_BYTES:
+            self._parser = None
+            raise Malformed("a head, a chunk's size or a trailer is too long")
+        return self.done
 
-    def end(self) -> None:
-        """The connection ended.
+    def end(self, *, clean: bool = True) -> None:
+        """The connection ended; not `clean` when it broke, which is never the end of an answer.
 
         Raises:
             Malformed: in the middle of an answer.
         """
-        if self._state is _State.UNTIL_CLOSE:
-            self._state = _State.DONE
-        elif self._state is not _State.DONE:
+        self._parser = None
+        if self._ends_with_connection and clean:
+            self.done = True
+        elif not self.done:
             raise Malformed("the connection ended before the answer did")
 
-    def _keep(self, data: bytes, most: int) -> None:
-        if len(data) > most:
-            raise Malformed("a header or chunk line is too long")
-        self._buffer = data
+    def on_message_begin(self) -> None:
+        """For httptools: the first byte of an answer."""
+        if self.done:
+            raise Malformed("more bytes than one answer")
 
-    def _body(self, data: bytes) -> bytes:
-        piece = data[: self._left]
-        self.pieces.append(piece)
-        self._left -= len(piece)
-        if self._left == 0:
-            self._state = _State.DONE if self._state is _State.LENGTH else _State.CHUNK_END
-        return data[len(piece) :]
-
-    def _line(self, line: bytes) -> None:
-        """A line of the chunked coding: a size, the end of a chunk's data, or a trailer."""
-        match self._state:
-            case _State.CHUNK_SIZE:
-                size = line.partition(b";")[0].strip()
-                if not size or len(size) > 15 or size.strip(b"0123456789abcdefABCDEF"):
-                    raise Malformed("a chunk has no size")
-                self._left = int(size, 16)
-                self._state = _State.CHUNK if self._left else _State.TRAILER
-            case _State.CHUNK_END:
-                if line:
-                    raise Malformed("a chunk is longer than its size")
-                self._state = _State.CHUNK_SIZE
-            case _:
-                if not line:
-                    self._state = _State.DONE
-
-    def _take_head(self, block: bytes) -> None:
-        first, *lines = block.split(b"\r\n")
-        words = first.split(b" ", 2)
-        if (
-            len(words) < 2
-            or words[0] not in {b"HTTP/1.1", b"HTTP/1.0"}
-            or len(words[1]) != 3
-            or not words[1].isdigit()
-        ):
-            raise Malformed("the answer does not begin like HTTP/1.1")
-        status = int(words[1])
-        fields: dict[bytes, bytes] = {}
-        for line in lines:
-            name, colon, value = line.partition(b":")
-            if not colon or not name or name[:1] in b" \t" or name[-1:] in b" \t":
-                raise Malformed("a header line has no name")
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """For httptools: one field of the head, or of a trailer."""
+        if self.head is None:
             key = name.lower()
-            present = fields.get(key)
-            fields[key] = value.strip() if present is None else present + b"\n" + value.strip()
+            present = self._fields.get(key)
+            self._fields[key] = value if present is None else present + b"\n" + value
+
+    def on_headers_complete(self) -> None:
+        """For httptools: the head is complete."""
+        parser, fields = self._parser, self._fields
+        assert parser is not None
+        status = parser.get_status_code()
         if 100 <= status < 200:
-            return  # an interim answer: the real one follows
-        coding = fields.get(b"transfer-encoding", b"").lower()
-        length = fields.get(b"content-length")
-        if status in {204, 304}:
-            self._state = _State.DONE
-        elif coding == b"chunked":
-            self._state = _State.CHUNK_SIZE
-        elif coding:
+            fields.clear()  # an interim answer: the real one follows
+            return
+        if parser.get_http_version() not in {"1.1", "1.0"}:
+            raise Malformed("the answer is not HTTP/1.1")
+        coding = fields.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
             raise Malformed(f"transfer coding {coding.decode('latin-1')!r} is not known")
-        elif length is not None:
-            sizes = set(length.replace(b",", b"\n").split(b"\n"))
-            size = sizes.pop().strip()
-            if sizes or not size.isdigit() or len(size) > 15:
-                raise Malformed("the answer's length makes no sense")
-            self._left = int(size)
-            self._state = _State.LENGTH if self._left else _State.DONE
-        else:
-            self._state = _State.UNTIL_CLOSE
         if fields.get(b"content-encoding", b"identity") != b"identity":
             raise Malformed("the answer is compressed, which nobody asked for")
-        options = fields.get(b"connection", b"").lower()
-        keeps = (
-            b"close" not in options
-            and self._state is not _State.UNTIL_CLOSE
-            and (words[0] == b"HTTP/1.1" or b"keep-alive" in options)
+        self._ends_with_connection = (
+            coding is None and b"content-length" not in fields and status not in {204, 304}
         )
-        self.head = Head(status, fields, keeps)
+        self.head = Head(status, fields, parser.should_keep_alive())
+
+    def on_body(self, piece: bytes) -> None:
+        """For httptools: some of the body."""
+        self.pieces.append(piece)
+        self._overhead = 0
+
+    def on_message_complete(self) -> None:
+        """For httptools: the end of an answer, perhaps of an interim one."""
+        self.done = self.head is not None

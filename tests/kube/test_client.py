@@ -21,6 +21,7 @@ from nodeipam_ctl.errors import (
     Permanent,
     Transient,
 )
+from nodeipam_ctl.kube import client as client_file
 from nodeipam_ctl.kube.auth import Access, StaticToken
 from nodeipam_ctl.kube.client import STRATEGIC_PATCH, Client, query, segment
 from tests.kube.scripted import Handler, Scripted, answer, cut, end, hang, raw, refusal, stream
@@ -132,6 +133,20 @@ async def test_a_write_that_only_waited_for_a_free_connection_surely_did_not_hap
     assert len(server.requests) == 1
 
 
+async def test_a_fence_is_asked_when_a_write_would_leave_and_never_for_a_read() -> None:
+    leading = True
+    async with Scripted(answer()) as server, Client(Access(server=server.url), connections=1) as client:
+        fenced = client.fenced(lambda: leading)
+        await fenced.patch(NODE, b"{}")
+        leading = False
+        for method in ("create", "replace", "patch", "delete"):
+            with pytest.raises(Transient, match="may not write"):
+                await call(fenced, method)
+        await fenced.get(NODE)
+        await client.patch(NODE, b"{}")
+    assert [request.method for request in server.requests] == ["PATCH", "GET", "PATCH"]
+
+
 async def test_retry_after_is_told_from_the_header_or_the_status() -> None:
     found = await failure(refusal(429, "TooManyRequests", "slow down", "Retry-After: 7"), "patch")
     assert isinstance(found, Transient)
@@ -231,6 +246,16 @@ async def test_a_watch_gives_its_lines_whatever_their_size_and_however_they_are_
     async with Scripted(stream(*pieces, then=end)) as server, Client(Access(server=server.url)) as client:
         found = await watched(client)
     assert found == [b'{"a":1}', b'{"b":2}', large]
+
+
+async def test_a_line_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_file, "_LINE_MOST_BYTES", 100_000)
+    async with (
+        Scripted(stream(*[b"x" * 50_000] * 3)) as server,
+        Client(Access(server=server.url)) as client,
+    ):
+        with pytest.raises(Transient, match="a line of more than"):
+            await watched(client)
 
 
 async def test_a_silent_watch_is_given_up() -> None:

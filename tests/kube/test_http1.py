@@ -16,6 +16,7 @@ def chunked(body: bytes, size: int) -> bytes:
     return b"".join(b"%x;ext=1\r\n%s\r\n" % (len(p), p) for p in parts) + b"0\r\nTrailer: x\r\n\r\n"
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 ANSWERS = {
     "length": b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(BODY), BODY),
     "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked(BODY, 7),
@@ -56,6 +57,21 @@ def test_an_answer_cut_short_is_never_complete(name: str, kept: int) -> None:
         reader.end()
 
 
+def test_a_connection_that_broke_is_never_the_end_of_an_answer() -> None:
+    reader = AnswerReader()
+    reader.feed(ANSWERS["until the connection ends"])
+    with pytest.raises(Malformed):
+        reader.end(clean=False)
+
+
+@pytest.mark.parametrize("data", [b"H", b"\r\n", b"x"])
+def test_bytes_after_a_complete_answer_are_refused(data: bytes) -> None:
+    reader = AnswerReader()
+    assert reader.feed(ANSWERS["length"])
+    with pytest.raises(Malformed):
+        reader.feed(data)
+
+
 @given(st.binary(max_size=300))
 def test_hostile_bytes_end_in_malformed_or_nothing_else(data: bytes) -> None:
     reader = AnswerReader()
@@ -94,6 +110,21 @@ def test_hostile_bytes_end_in_malformed_or_nothing_else(data: bytes) -> None:
         pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nab", id="more than one answer"),
         pytest.param(b"HTTP/1.1 200 OK\r\n folded: x\r\n\r\n", id="a folded header"),
         pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, id="a head without end"),
+        pytest.param(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 20_000, id="interim answers without end"),
+        pytest.param(CHUNKED + b"1;x=" + b"a" * 300_000, id="a chunk's size without end"),
+        pytest.param(CHUNKED + b"0\r\nX: " + b"a" * 300_000, id="a trailer without end"),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="a length and chunks, by which answers are smuggled",
+        ),
+        pytest.param(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nPRI",
+            id="another protocol from here on",
+        ),
+        pytest.param(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\n",
+            id="an answer after the answer",
+        ),
     ],
 )
 def test_refuses(answer: bytes) -> None:
@@ -129,3 +160,13 @@ def test_header_fields_of_one_name_stay_apart() -> None:
     assert reader.head.every(b"warning") == ['299 - "a, b"', '299 - "c"']
     assert reader.head.get(b"content-length") == "0"
     assert reader.head.get(b"retry-after") is None
+
+
+def test_neither_an_interim_answer_nor_a_trailer_adds_to_the_head() -> None:
+    reader = AnswerReader()
+    reader.feed(
+        b"HTTP/1.1 103 Early Hints\r\nRetry-After: 9\r\n\r\n" + CHUNKED + b"0\r\nRetry-After: 8\r\n\r\n"
+    )
+    assert reader.done
+    assert reader.head is not None
+    assert reader.head.fields == {b"transfer-encoding": b"chunked"}
