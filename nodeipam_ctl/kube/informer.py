@@ -159,13 +159,19 @@ class Informer(Generic[T]):
     async def turn(self) -> None:
         """One list if one is needed, one watch until it ends, and the wait after a failure."""
         self._watching_since_s = None
+        fresh = self._list_wanted or not self._version
         try:
-            if self._list_wanted or not self._version:
+            if fresh:
                 await self.list_once()
-            await self.watch_once()
+            if (
+                not self._list_wanted
+            ):  # `relist` may have been called during the list, which may be older than its reason
+                await self.watch_once()
         except Expired as exc:
             log.info("list_wanted", resource=self.resource.name, reason=str(exc))
-            if self._list_wanted:  # the list itself expired between two pages
+            if self._watched_long():
+                self._backoff.reset()
+            elif fresh:  # the list itself expired between two pages, or at once the version that it gave
                 await self._sleep(self._backoff.next_s())
             self._list_wanted = True
             return
@@ -187,6 +193,14 @@ class Informer(Generic[T]):
         Raises:
             NodeIPAMError: from the client; the store is then as it was.
         """
+        self._list_wanted = False
+        try:
+            await self._list()
+        except BaseException:
+            self._list_wanted = True
+            raise
+
+    async def _list(self) -> None:
         fresh: dict[str, T] = {}
         seen: set[str] = set()
         more: str | None = ""
@@ -211,7 +225,6 @@ class Informer(Generic[T]):
             self._put(key, record)
         self._fingerprints.clear()
         self._version = version
-        self._list_wanted = False
         self.lists += 1
         if not self.synced.is_set():
             log.info("resource_listed", resource=self.resource.name, objects=len(self.store))

@@ -23,6 +23,11 @@ from nodeipam_ctl.settings import LeaseSettings
 log = structlog.get_logger(__name__)
 
 
+def boottime_s() -> float:
+    """Monotonic seconds in which a suspended machine's sleep counts: others' clocks went on, and so did the Lease."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Elector:
     """One candidate for one Lease.
 
@@ -41,7 +46,7 @@ class Elector:
         settings: LeaseSettings,
         *,
         identity: str,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = boottime_s,
         wall_clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:

@@ -20,7 +20,7 @@ from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.informer import Added, Changed, Delta, Informer, Removed, Timing
 from nodeipam_ctl.kube.resources import nodes, pod_cidr_slices
 from nodeipam_ctl.model import Node
-from tests.kube.scripted import Scripted, answer, cut, end, refusal, stream
+from tests.kube.scripted import Request, Scripted, answer, cut, end, refusal, stream
 
 PATIENT = Timing(watch_s=60, silence_s=20, list_timeout_s=20, page=3)
 IMPATIENT = Timing(watch_s=60, silence_s=0.3, list_timeout_s=20, page=3)
@@ -263,6 +263,34 @@ async def test_an_error_event_with_410_lists_again() -> None:
         await informer.turn()
     assert {node.name for node in informer.store.values()} == {"b"}
     assert informer.lists == 2
+
+
+async def test_a_fresh_list_asked_for_during_a_list_is_made_after_it() -> None:
+    async def asked_again(request: Request, writer: asyncio.StreamWriter) -> bool:
+        informer.relist()  # the answer that follows was put together before
+        return await answer(listing(5, "a"))(request, writer)
+
+    handlers = [asked_again, answer(listing(9, "b")), stream(then=end)]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        await informer.turn()
+    assert informer.lists == 2
+    assert ["watch=1" in request.path for request in server.requests] == [False, False, True]
+
+
+async def test_a_server_whose_own_list_is_too_old_for_it_is_not_asked_in_a_tight_loop() -> None:
+    handlers = [answer(listing(5, "a")), refusal(410, "Expired", "too old")] * 5
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=1.0, uniform=max), sleep=sleep)
+        for _ in range(5):
+            await informer.turn()
+    assert waits == [1, 2, 4, 8, 16]
 
 
 async def test_a_bookmark_moves_the_place_to_continue_from() -> None:
