@@ -77,6 +77,9 @@ class AgentSettings:
         non_masquerade_cidrs: where pods keep their address besides the pod network itself.
         vxlan_vni: VXLAN network identifier; flannel's default is 1.
         vxlan_port: UDP port; None is the backend's own default (8472 for vxlan, 4790 for vxlan-gpe).
+        wireguard_port: UDP port of the WireGuard device, the same on every node.
+        wireguard_keepalive_s: how often an idle tunnel sends something, for NAT and firewalls between nodes; 0 never.
+        state_dir: where the agent keeps what must outlive it: the WireGuard key.
         direct_routing: an overlay reaches peers on our own subnets without encapsulation.
         also_accept: backends whose devices are kept up to receive, while a cluster changes its backend node by node.
         adopt: whose routes, devices and files are taken over: flannel, kube-router or kindnet; empty for nobody's.
@@ -105,6 +108,9 @@ class AgentSettings:
     non_masquerade_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
     vxlan_vni: int = 1
     vxlan_port: int | None = None
+    wireguard_port: int = 51820
+    wireguard_keepalive_s: int = 0
+    state_dir: Path = Path("/var/lib/nodeipam")
     direct_routing: bool = False
     also_accept: tuple[str, ...] = ()
     adopt: str = ""

@@ -24,8 +24,8 @@ from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.linux.netlink import Message, Monitor
-from nodeipam_ctl.routing import backends, cni, flannel
-from nodeipam_ctl.routing.backends import Vantage, vxlan
+from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
+from nodeipam_ctl.routing.backends import Vantage, vxlan, wireguard
 from nodeipam_ctl.settings import AgentSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.readiness import Readiness
@@ -45,6 +45,10 @@ async def run(settings: AgentSettings) -> None:
     if settings.flannel_compat and (settings.backend != "vxlan" or settings.feed != "nodes"):
         raise UsageError(
             "--flannel-compat needs --backend vxlan and --feed nodes: annotations are not in the ledger"
+        )
+    if settings.backend == "wireguard" and settings.direct_routing:
+        raise UsageError(
+            "--direct-routing with --backend wireguard would send pods' packets in clear: drop it"
         )
     access = await load_access(settings.kubeconfig)
     template = read_template(settings)
@@ -159,6 +163,7 @@ class Agent:
             self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
         await self._tell_condition(turn)
         await self._tell_flannel(turn)
+        await self._tell_wireguard(turn)
         return turn
 
     async def _tell_condition(self, turn: Turn) -> None:
@@ -180,6 +185,15 @@ class Agent:
             vni=self.settings.vxlan_vni, tunnels=vxlan.tunnels(own, vantage), present=node.annotations
         )
         if not await self._annotations.tell(node, wanted):
+            self._retry_at_s = _loop_time_s() + _RETRY_S
+
+    async def _tell_wireguard(self, turn: Turn) -> None:
+        """Once the device has the key: a peer that heard of it earlier would encrypt to nobody."""
+        node = self._feed.own_node
+        key = self._reconciler.facts.wireguard_key
+        if node is None or not key or _essential_failure(turn):
+            return
+        if not await self._annotations.tell(node, {wireguard_keys.ANNOTATION: key}):
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     @contextlib.contextmanager
@@ -236,7 +250,11 @@ def open_host(settings: AgentSettings) -> Iterator[Host]:
         raise UsageError(
             "the agent changes routes and settings: run it as root, or with CAP_NET_ADMIN in a privileged Pod"
         )
-    host = Host(cni_conf_dir=settings.cni_conf_dir, proc_sys_dir=settings.proc_sys_dir)
+    host = Host(
+        cni_conf_dir=settings.cni_conf_dir,
+        proc_sys_dir=settings.proc_sys_dir,
+        wireguard_key=wireguard.key_file(settings) if wireguard_keys.in_use(settings) else None,
+    )
     try:
         yield host
     finally:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
 from nodeipam_ctl.plan import diff
-from nodeipam_ctl.routing.backends import devices_of_all
+from nodeipam_ctl.routing.backends import devices_of_all, wireguard
 from nodeipam_ctl.routing.desired import owned_files
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import HostObject, HostPlan, Key, Kind
 from nodeipam_ctl.settings import AgentSettings
 
 # What stands on a device goes with it; settings are left as they are, since others may rely on them by now.
-_REMOVED = (Kind.LINK, Kind.ROUTE, Kind.NFT_TABLE, Kind.FILE)
+_REMOVED = (Kind.KEY_FILE, Kind.LINK, Kind.ROUTE, Kind.NFT_TABLE, Kind.FILE)
 
 
 def removal_plan(host: Host, settings: AgentSettings) -> HostPlan:
@@ -25,6 +25,7 @@ def removal_plan(host: Host, settings: AgentSettings) -> HostPlan:
         devices=devices_of_all(settings),
         table=settings.route_table,
         files=owned_files(settings),
+        key_files=(str(wireguard.key_file(settings)),),
         nft_tables=((TABLE_FAMILY, TABLE),) if nftables.available() else (),
     )
     # Devices are read first: routes name theirs.

@@ -17,7 +17,15 @@ _IPV4_SETTINGS, _IPV6_SETTINGS = 24, 25
 _NETLINK_NETFILTER, _NFT_GROUP, _NFT_TABLE_NAME = 12, 7, 1
 _OUR_TABLE = TABLE.encode() + b"\0"
 _INDEX = struct.Struct("=xxxxi")  # at the same place in the headers of links, addresses and neighbours
-_ON_DEVICE = (Kind.LINK, Kind.ADDRESS, Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
+_ON_DEVICE = (
+    Kind.LINK,
+    Kind.ADDRESS,
+    Kind.NEIGHBOUR,
+    Kind.FDB,
+    Kind.PEER,
+    Kind.ALLOWED_IP,
+    Kind.ROUTE,
+)
 
 
 def monitor(*, neighbours: bool) -> Monitor:

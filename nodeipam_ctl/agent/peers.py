@@ -19,7 +19,7 @@ from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
 from nodeipam_ctl.model import LedgerPage, LedgerState, Node, NodeUID
 from nodeipam_ctl.prefixes import sort_key
-from nodeipam_ctl.routing import flannel
+from nodeipam_ctl.routing import flannel, wireguard_keys
 from nodeipam_ctl.routing.view import Peer
 
 
@@ -44,6 +44,7 @@ def peer_of(node: Node, *, flannel_compat: bool = False) -> Peer:
         pod_cidrs=node.pod_cidrs,
         addresses=node.internal_ips,
         since_s=node.created_s,
+        public_key=node.annotations.get(wireguard_keys.ANNOTATION, ""),
         problems=node.problems,
     )
     return flannel.read(peer, node.annotations) if flannel_compat else peer
@@ -92,6 +93,7 @@ class FromSlices:
                     else tuple(sorted((*earlier.pod_cidrs, line.cidr), key=sort_key)),
                     addresses=line.addresses or (earlier.addresses if earlier else ()),
                     since_s=line.since_s if earlier is None else min(earlier.since_s, line.since_s),
+                    public_key=line.wireguard_public_key or (earlier.public_key if earlier else ""),
                 )
         before, self._known = self._known, found
         for uid, peer in found.items():

@@ -13,7 +13,9 @@ from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.routing import backends
+from nodeipam_ctl.routing.backends import wireguard
 from nodeipam_ctl.routing.state import Kind, Sysctl
+from nodeipam_ctl.routing.wireguard_keys import in_use
 from nodeipam_ctl.settings import AgentSettings
 
 _LIST_WITHIN_S = 30.0
@@ -57,7 +59,11 @@ async def sysctls_text(settings: AgentSettings) -> str:
 async def _observed(settings: AgentSettings) -> tuple[Reconciler, Snapshot]:
     access = await load_access(settings.kubeconfig)
     template = read_template(settings)
-    host = Host(cni_conf_dir=settings.cni_conf_dir, proc_sys_dir=settings.proc_sys_dir)
+    host = Host(
+        cni_conf_dir=settings.cni_conf_dir,
+        proc_sys_dir=settings.proc_sys_dir,
+        wireguard_key=wireguard.key_file(settings) if in_use(settings) else None,
+    )
     reconciler = Reconciler(settings, host, backends.load(settings.backend), template=template)
     async with Client(access, component="nodeipam-ctl-agent", connections=4) as client:
         heard = asyncio.Event()

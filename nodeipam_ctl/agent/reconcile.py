@@ -19,19 +19,20 @@ from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import Op, Plan, diff
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
-from nodeipam_ctl.routing.backends import Backend, devices_of_all
+from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
 from nodeipam_ctl.routing.contest import contested, dropping
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
 from nodeipam_ctl.routing.guard import guarded
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
-from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl
+from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl, settled
 from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
+from nodeipam_ctl.routing.wireguard_keys import in_use
 from nodeipam_ctl.settings import AgentSettings
 
 _EEXIST = 17
 _MOST_PASSES = 4
-_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
-_SHAPES_FACTS = (Kind.SYSCTL, Kind.LINK, Kind.ADDRESS)
+_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
+_SHAPES_FACTS = (Kind.KEY_FILE, Kind.SYSCTL, Kind.LINK, Kind.ADDRESS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,14 +228,13 @@ class Reconciler:
         )
         wanted = answer.state.objects
         for kind in Kind:
+            # A key is no leftover of another backend: the node would lose its identity by a change and its way back.
+            key_files=(str(wireguard.key_file(self._settings)),) if in_use(self._settings) else (),
             if kind not in self.dirty.kinds:
                 continue
             self.dirty.kinds.discard(kind)  # before reading, as above
             found, foreign = self._host.read(kind, interest)
-            # The desired object itself where the two are equal: thousands of them need not exist twice.
-            self._observed[kind] = {
-                key: (wanted[key] if wanted.get(key) == obj else obj) for key, obj in found.items()
-            }
+            self._observed[kind] = {key: settled(wanted.get(key), obj) for key, obj in found.items()}
             if kind is Kind.ROUTE:
                 self._foreign = foreign
             elif kind is Kind.NFT_TABLE and self._uses_nft:

@@ -50,6 +50,24 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="UDP port; 8472 for vxlan, 4790 for vxlan-gpe by default.",
 )
 @flag(
+    "--wireguard-port",
+    type=click.IntRange(1, 65535),
+    default=51820,
+    help="UDP port of the WireGuard device, the same on every node.",
+)
+@flag(
+    "--wireguard-keepalive",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="Seconds after which an idle tunnel sends something, for NAT between nodes; 0 never.",
+)
+@flag(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="/var/lib/nodeipam",
+    help="Where the WireGuard key is kept.",
+)
+@flag(
     "--feed",
     type=click.Choice(["nodes", "slices"]),
     default="nodes",
@@ -154,6 +172,9 @@ def command(
     direct_routing: bool,
     vxlan_vni: int,
     vxlan_port: int | None,
+    wireguard_port: int,
+    wireguard_keepalive: int,
+    state_dir: Path,
     feed: str,
     cni_conf_dir: Path,
     cni_flavour: str,
@@ -191,6 +212,9 @@ def command(
         direct_routing=direct_routing,
         vxlan_vni=vxlan_vni,
         vxlan_port=vxlan_port,
+        wireguard_port=wireguard_port,
+        wireguard_keepalive_s=wireguard_keepalive,
+        state_dir=state_dir,
         feed=feed,
         cni_conf_dir=cni_conf_dir,
         cni_flavour=cni_flavour,

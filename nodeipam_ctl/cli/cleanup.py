@@ -28,14 +28,24 @@ from nodeipam_ctl.settings import AgentSettings
     default=1,
     help="VXLAN network identifier that was used.",
 )
+@flag(
+    "--state-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="/var/lib/nodeipam",
+    help="Where the WireGuard key is kept.",
+)
 @flag("--yes", is_flag=True, help="Do not ask.")
-def command(*, cni_conf_dir: Path, route_table: int, vxlan_vni: int, yes: bool) -> int:
-    """Remove what the agent made on this host: routes, devices, masquerade, CNI configuration. Nothing of anybody else's."""
+def command(*, cni_conf_dir: Path, route_table: int, vxlan_vni: int, state_dir: Path, yes: bool) -> int:
+    """Remove what the agent made on this host: routes, devices, keys, masquerade, CNI configuration. Nothing of anybody else's."""
     from nodeipam_ctl.agent.app import open_host  # aiohttp: not for --help
     from nodeipam_ctl.agent.cleanup import removal_plan, remove
 
     settings = AgentSettings(
-        node_name="", cni_conf_dir=cni_conf_dir, route_table=route_table, vxlan_vni=vxlan_vni
+        node_name="",
+        cni_conf_dir=cni_conf_dir,
+        route_table=route_table,
+        vxlan_vni=vxlan_vni,
+        state_dir=state_dir,
     )
     with open_host(settings) as host:
         plan = removal_plan(host, settings)

@@ -7,6 +7,7 @@ allocator: what a page says that others wrote is occupied, and a promise that me
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
@@ -36,6 +37,7 @@ from nodeipam_ctl.model import (
     Severity,
 )
 from nodeipam_ctl.prefixes import Network, contains
+from nodeipam_ctl.routing import wireguard_keys
 
 log = structlog.get_logger(__name__)
 
@@ -250,8 +252,10 @@ class LedgerKeeper:
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
+                began_s = time.monotonic()
                 self.step()
-                await asyncio.sleep(PACE_S)
+                # A large ledger that is written for the first time must not keep the loop from everything else.
+                await asyncio.sleep(max(PACE_S, 3 * (time.monotonic() - began_s)))
 
     def step(self) -> None:
         """Starts the page writes that can be made now."""
@@ -280,6 +284,7 @@ class LedgerKeeper:
                 node_uid=node.uid,
                 cluster_cidr=pool,
                 addresses=node.internal_ips,
+                wireguard_public_key=wireguard_keys.published(node.annotations),
                 since_s=now_s,
             )
             for cidr in cidrs
@@ -323,6 +328,9 @@ class LedgerKeeper:
         for uid in uids:
             for wanted in self._allocator.lines(uid):
                 self._ledger.want(wanted)
+            node = self._nodes.get(uid)
+            if node is not None and node.pod_cidrs:
+                self.observe(node)  # what only the Node says, its WireGuard key
         self._wake()
 
     def _stands_already(self, uid: NodeUID) -> None:

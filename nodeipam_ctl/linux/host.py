@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 
 from nodeipam_ctl.errors import NodeIPAMError, Permanent
-from nodeipam_ctl.linux import files, links, nftables, rtnl
+from nodeipam_ctl.linux import files, links, nftables, rtnl, wireguard
 from nodeipam_ctl.linux.netlink import KernelError, Request, Socket
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
@@ -23,6 +23,7 @@ from nodeipam_ctl.routing.state import (
     HostPlan,
     InterfaceAddress,
     Key,
+    KeyFile,
     Kind,
     Link,
     Neighbour,
@@ -33,7 +34,7 @@ from nodeipam_ctl.routing.state import (
 from nodeipam_ctl.routing.view import HostFacts, UnderlayLink
 from nodeipam_ctl.settings import ROUTE_PROTOCOL
 
-_ENOENT, _ENODEV, _ESRCH = 2, 19, 3
+_ENOENT, _ENODEV, _ESRCH, _EOPNOTSUPP = 2, 19, 3, 95
 _GONE = frozenset({_ENOENT, _ENODEV, _ESRCH, 99})  # 99 is EADDRNOTAVAIL: the address is not there
 
 
@@ -50,6 +51,7 @@ class Interest:
     table: int = 254
     sysctls: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    key_files: tuple[str, ...] = ()
     nft_tables: tuple[tuple[str, str], ...] = ()
     wanted: frozenset[rtnl.PackedDestination] = frozenset()
     adopted_protocol: int | None = None
@@ -66,15 +68,25 @@ class Outcome:
 class Host:
     """One network namespace, its /proc/sys and its files. Calls block for as long as the kernel takes; one thread at a time.
 
+    Args:
+        wireguard_key: where the private key is, on a host with a WireGuard device.
+
     Attributes:
         port: the netlink port of our writes: events with this number are our own echo.
         requests: how many netlink messages that change something were sent.
     """
 
-    def __init__(self, *, cni_conf_dir: Path, proc_sys_dir: Path = Path("/proc/sys")) -> None:
+    def __init__(
+        self,
+        *,
+        cni_conf_dir: Path,
+        proc_sys_dir: Path = Path("/proc/sys"),
+        wireguard_key: Path | None = None,
+    ) -> None:
         self._socket = Socket()
         self._cni_conf_dir = cni_conf_dir
         self._proc_sys_dir = proc_sys_dir
+        self._key = wireguard.HostKey(wireguard_key) if wireguard_key is not None else None
         self._devices: dict[str, links.Device] = {}
         self.port = self._socket.port
         self.requests = 0
@@ -88,6 +100,7 @@ class Host:
 
         Raises:
             KernelBusy: the kernel's tables never stood still.
+            Permanent: there is no key in the WireGuard key file.
         """
         self._read_devices()
         held: dict[int, list[tuple[Address, int]]] = {}
@@ -128,6 +141,7 @@ class Host:
                 and not device.loopback
                 and self._value(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2")
             ),
+            wireguard_key=self._key.public() if self._key is not None else "",
         )
 
     def _strict_devices(self) -> tuple[str, ...]:
@@ -155,13 +169,23 @@ class Host:
                 found = (files.read_sysctl(self._proc_sys_dir, name) for name in interest.sysctls)
             case Kind.LINK:
                 self._read_devices()
-                found = (device.link for name, device in self._devices.items() if name in interest.devices)
+                found = (
+                    wireguard.as_link(device)
+                    for name, device in self._devices.items()
+                    if name in interest.devices
+                )
             case Kind.ADDRESS:
                 found = self._addresses(interest.devices)
             case Kind.NEIGHBOUR:
                 found = self._entries(interest.devices, socket.AF_UNSPEC, rtnl.decode_neighbour)
             case Kind.FDB:
                 found = self._entries(interest.devices, rtnl.AF_BRIDGE, rtnl.decode_fdb)
+            case Kind.PEER:
+                found = (peer for name in self._wireguards(interest) for peer in wireguard.peers(name))
+            case Kind.ALLOWED_IP:
+                found = (ip for name in self._wireguards(interest) for ip in wireguard.allowed_ips(name))
+            case Kind.KEY_FILE:
+                found = (wireguard.read_key_file(Path(path)) for path in interest.key_files)
             case Kind.ROUTE:
                 found, foreign = self._routes(interest)
             case Kind.FILE:
@@ -181,6 +205,12 @@ class Host:
             changes = list(group)
             if kind in (Kind.ROUTE, Kind.NEIGHBOUR, Kind.FDB, Kind.ADDRESS):
                 self._apply_batch(changes, outcome)
+            elif kind in (Kind.PEER, Kind.ALLOWED_IP):
+                try:
+                    wireguard.apply(changes)
+                    outcome.done += changes
+                except NodeIPAMError as exc:
+                    outcome.failed += [(change, exc) for change in changes]
             else:
                 for change in changes:
                     self._apply_one(change, outcome)
@@ -194,6 +224,11 @@ class Host:
                         files.write_sysctl(self._proc_sys_dir, setting)
                 case Link() as link:
                     self._apply_link(change, link)
+                case KeyFile() as key_file:
+                    if change.op is Op.REMOVE:
+                        files.remove_file(Path(key_file.path))
+                    else:
+                        wireguard.write_key_file(key_file)
                 case HostFile() as file:
                     if change.op is Op.REMOVE:
                         files.remove_file(Path(file.path))
@@ -216,6 +251,8 @@ class Host:
         if change.op is Op.REMOVE:
             if present is not None:
                 self._request([links.delete(present.index)])
+        elif link.wireguard is not None:
+            self._apply_wireguard(link, link.wireguard.port)
         elif present is None:
             self._request([links.create(link)])
         elif links.must_recreate(present.link, link):
@@ -223,6 +260,37 @@ class Host:
         else:
             self._request([links.change(link, present.index)])
         self._read_devices()
+
+    def _apply_wireguard(self, link: Link, port: int) -> None:
+        """A device of the kernel's, or a process where the kernel has none; its key, port and size."""
+        assert self._key is not None, "a WireGuard device is only wanted with a key file"
+        present = self._devices.get(link.name)
+        if present is None or wireguard.as_link(present).wireguard is None:
+            self._make_wireguard(link, present)
+        wireguard.configure(link.name, self._key.path, port)
+        self._read_devices()
+        # After the process: it gives its device a size of its own.
+        self._request([links.change(link, self._devices[link.name].index)])
+
+    def _make_wireguard(self, link: Link, present: links.Device | None) -> None:
+        if present is not None and (present.link.kind != "tun" or present.carrier):
+            # Not what a dead process leaves: another kind of device, or a process that does not answer and ends without it.
+            self._request([links.delete(present.index)])
+            present = None
+        if present is None:
+            try:
+                return self._request([links.create(replace(link, up=False))])
+            except KernelError as exc:
+                if exc.code != _EOPNOTSUPP:
+                    raise
+        return wireguard.start_userspace(link.name)
+
+    def _wireguards(self, interest: Interest) -> list[str]:
+        return [
+            name
+            for name, device in self._devices.items()
+            if name in interest.devices and device.link.kind in ("wireguard", "tun")
+        ]
 
     def _request(self, requests: list[Request]) -> None:
         self.requests += len(requests)
@@ -306,7 +374,7 @@ class Host:
 
 def _require_essentials(outcome: Outcome, file: HostFile) -> None:
     for change, error in outcome.failed:
-        if change.key.kind in (Kind.SYSCTL, Kind.LINK, Kind.ADDRESS, Kind.NFT_TABLE):
+        if change.key.kind in (Kind.KEY_FILE, Kind.SYSCTL, Kind.LINK, Kind.ADDRESS, Kind.NFT_TABLE):
             raise Permanent(f"file {file.path}: not written, because {change.key.kind} failed: {error}")
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from nodeipam_ctl.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, attributes, nested
 from nodeipam_ctl.linux.rtnl import address
-from nodeipam_ctl.routing.state import Link, Vxlan
+from nodeipam_ctl.routing.state import Link
+from nodeipam_ctl.routing.tunnels import Vxlan
 
 RTM_NEWLINK, RTM_DELLINK, RTM_GETLINK, RTM_SETLINK = 16, 17, 18, 19
 

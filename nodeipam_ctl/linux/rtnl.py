@@ -23,7 +23,8 @@ from nodeipam_ctl.linux.netlink import (
 )
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
-from nodeipam_ctl.routing.state import Encap, FdbEntry, InterfaceAddress, Neighbour, Route, RouteType
+from nodeipam_ctl.routing.state import FdbEntry, InterfaceAddress, Neighbour, Route, RouteType
+from nodeipam_ctl.routing.tunnels import Encap
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
 RTM_NEWROUTE, RTM_DELROUTE, RTM_GETROUTE = 24, 25, 26

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
-from nodeipam_ctl.routing import backends, cni, handover, masquerade
+from nodeipam_ctl.routing import backends, cni, handover, masquerade, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.peers import broken_records, claims, refusal
 from nodeipam_ctl.routing.state import (
@@ -76,7 +76,7 @@ def desired(
     Raises:
         UsageError: the CNI template cannot be used.
     """
-    view = replace(view, facts=relevant(view))
+    view = replace(view, facts=relevant(view), peers=wireguard_keys.screened(view))
     vantage = Vantage.of(view)
     holders, findings = claims(view)
     objects: list[HostObject] = list(_settings(view, holders))
@@ -92,7 +92,7 @@ def desired(
     for cidr, (_, toward, keyed) in _toward_all(holders, vantage, backend, memo):
         pairs += keyed
         unreachable += toward.findings
-        routed += bool(keyed)
+        routed += bool(keyed) and not toward.findings
         if not toward.refused and not ranges.cover(cidr):
             outside.append(cidr)
     objects += _sinks(view)

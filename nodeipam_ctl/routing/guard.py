@@ -10,7 +10,7 @@ from nodeipam_ctl.routing.state import HostPlan, Key, Kind
 MOST_REMOVALS = 10
 MOST_SHARE = 0.20
 
-_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.ROUTE)
+_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

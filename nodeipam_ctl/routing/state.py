@@ -1,4 +1,4 @@
-"""What is on a host, or should be: links, addresses, neighbours, FDB entries, routes, sysctls, nft tables, files.
+"""What is on a host, or should be: links, addresses, neighbours, FDB entries, WireGuard peers, routes, sysctls, nft tables, files.
 
 Desired and observed share these types, so a plan is `plan.diff` of two mappings. Every object has a `key`, which says what
 the kernel calls the same object, and a text form, which is what `--plan` prints. The order of the kinds is the order of
@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from nodeipam_ctl.plan import Change, Plan
 from nodeipam_ctl.prefixes import Address, Network
+from nodeipam_ctl.routing.tunnels import Encap, Vxlan, Wireguard
 from nodeipam_ctl.settings import ROUTE_PROTOCOL
 
 MAIN_TABLE = 254
@@ -24,11 +25,14 @@ SINK_METRIC = 4278198272
 class Kind(StrEnum):
     """The kinds of host objects, in the order in which they are added."""
 
+    KEY_FILE = "key file"
     LINK = "link"
     SYSCTL = "sysctl"
     ADDRESS = "address"
     NEIGHBOUR = "neighbour"
     FDB = "fdb"
+    PEER = "peer"
+    ALLOWED_IP = "allowed ip"
     ROUTE = "route"
     NFT_TABLE = "nft table"
     FILE = "file"
@@ -53,17 +57,6 @@ class RouteType(StrEnum):
 
     UNICAST = "unicast"
     UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Encap:
-    """Lightweight-tunnel encapsulation of a route (LWTUNNEL_ENCAP_IP, _IP6): the tunnel's id and its far end."""
-
-    vni: int
-    dst: Address
-
-    def __str__(self) -> str:
-        return f"encap ip{'6' if self.dst.version == 6 else ''} id {self.vni} dst {self.dst}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,41 +101,13 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Vxlan:
-    """What makes a link a VXLAN device.
-
-    Attributes:
-        vni: None for an `external` device, whose routes carry the id.
-        local: underlay address; the device has no lower device, so that it survives the NIC.
-        gpe: VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe): packets without an inner Ethernet header.
-        learning: the device learns from what it receives; ours never do.
-        lower_device: index of the NIC that the device dies with; ours have none.
-    """
-
-    vni: int | None
-    port: int
-    local: Address | None
-    external: bool = False
-    gpe: bool = False
-    learning: bool = False
-    lower_device: int = 0
-
-    def __str__(self) -> str:
-        words = ["vxlan", "external" if self.external else f"id {self.vni}", f"dstport {self.port}"]
-        if self.local:
-            words.append(f"local {self.local}")
-        if self.gpe:
-            words.append("gpe")
-        return " ".join(words)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A network device of ours: its name is the mark of ownership.
 
     Attributes:
         mac: None when the device has none (GPE) or any will do.
         vxlan: None for a device that is not VXLAN.
+        wireguard: None for a device that is not WireGuard, or whose userspace process does not answer.
     """
 
     name: str
@@ -151,6 +116,7 @@ class Link:
     mac: str | None = None
     up: bool = True
     vxlan: Vxlan | None = None
+    wireguard: Wireguard | None = None
 
     @property
     def key(self) -> Key:
@@ -159,9 +125,7 @@ class Link:
 
     def __str__(self) -> str:
         mac = f" address {self.mac}" if self.mac else ""
-        return (
-            f"link {self.name} {self.vxlan or self.kind}{mac} mtu {self.mtu_bytes}{' up' if self.up else ''}"
-        )
+        return f"link {self.name} {self.vxlan or self.wireguard or self.kind}{mac} mtu {self.mtu_bytes}{' up' if self.up else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +177,73 @@ class FdbEntry:
 
     def __str__(self) -> str:
         return f"fdb {self.mac} dev {self.dev} dst {self.dst} self permanent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WireguardPeer:
+    """Another node on our WireGuard device: its key and where it is reached.
+
+    Attributes:
+        address: None for a peer of which the device knows no address.
+        keepalive_s: how often an idle tunnel sends something, in seconds; 0 never.
+        alive: it has proved its key lately, from the address that the device has.
+    """
+
+    dev: str
+    public_key: str
+    address: Address | None
+    port: int
+    keepalive_s: int = 0
+    alive: bool = field(default=False, compare=False)
+
+    @property
+    def key(self) -> Key:
+        """The public key on the device."""
+        return Key(Kind.PEER, self.dev, self.public_key)
+
+    @property
+    def endpoint(self) -> str:
+        """Address and port as `wg` writes them."""
+        if self.address is None:
+            return "(none)"
+        return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
+
+    def __str__(self) -> str:
+        keepalive = f" keepalive {self.keepalive_s}" if self.keepalive_s else ""
+        return f"peer {self.public_key} dev {self.dev} endpoint {self.endpoint}{keepalive}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllowedIP:
+    """Whose a network is on our WireGuard device: packets to it are encrypted to that peer, and only that peer may send from it."""
+
+    dev: str
+    cidr: Network
+    public_key: str
+
+    @property
+    def key(self) -> Key:
+        """The network on the device: it belongs to one peer at a time, and moves in place."""
+        return Key(Kind.ALLOWED_IP, self.dev, (self.cidr.network_address.packed, self.cidr.prefixlen))
+
+    def __str__(self) -> str:
+        return f"allowed ip {self.cidr} dev {self.dev} peer {self.public_key}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFile:
+    """A private key made on this host; what it is stays in the file."""
+
+    path: str
+    mode: int = 0o600
+
+    @property
+    def key(self) -> Key:
+        """The path."""
+        return Key(Kind.KEY_FILE, "", self.path)
+
+    def __str__(self) -> str:
+        return f"key file {self.path} (mode {self.mode:o})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -271,9 +302,34 @@ class HostFile:
         return f"file {self.path} ({len(self.text)} bytes, mode {self.mode:o})"
 
 
-HostObject = Sysctl | Link | InterfaceAddress | Neighbour | FdbEntry | Route | NftTable | HostFile
+HostObject = (
+    KeyFile
+    | Link
+    | Sysctl
+    | InterfaceAddress
+    | Neighbour
+    | FdbEntry
+    | WireguardPeer
+    | AllowedIP
+    | Route
+    | NftTable
+    | HostFile
+)
 HostPlan = Plan[Key, HostObject]
 HostChange = Change[Key, HostObject]
+
+
+def settled(wanted: HostObject | None, found: HostObject) -> HostObject:
+    """What was found, or the wanted object itself where the two mean the same: thousands of them need not exist twice.
+
+    A WireGuard peer that proves its key from another address than its InternalIP is left there: the device answers where it
+    was called from, and would do so again at the next packet.
+    """
+    if wanted == found:
+        return wanted
+    if isinstance(wanted, WireguardPeer) and isinstance(found, WireguardPeer) and found.alive:
+        return wanted if wanted.keepalive_s == found.keepalive_s else found
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ class HostFacts:
         strict_devices: devices that drop packets whose answer would leave another way (rp_filter 1), or did before we set it to 2.
         neighbour_limit: how many neighbours the kernel keeps (gc_thresh3); None where that cannot be set, in a namespace.
         accept_ra_devices: devices that take router advertisements, and would stop once the host forwards.
+        wireguard_key: public key of this host's WireGuard key file; empty when there is none, or nobody asked.
     """
 
     links: tuple[UnderlayLink, ...] = ()
@@ -77,6 +78,7 @@ class HostFacts:
     accept_ra_devices: tuple[str, ...] = ()
     strict_devices: tuple[str, ...] = ()
     neighbour_limit: int | None = None
+    wireguard_key: str = ""
 
     def link_with(self, address: Address) -> UnderlayLink | None:
         """The device that holds an address."""

@@ -50,6 +50,7 @@ class _Entry(msgspec.Struct, gc=False, omit_defaults=True):
     nodeUID: str = ""  # noqa: N815 - here and below: the API's spelling
     clusterCIDR: str = ""  # noqa: N815
     addresses: list[str] | None = None
+    wireguardPublicKey: str = ""  # noqa: N815
     since: str | None = None
     reusableAt: str | None = None  # noqa: N815
 
@@ -137,6 +138,7 @@ def _entry(given: _Entry) -> LedgerEntry:
         node_uid=NodeUID(given.nodeUID),
         cluster_cidr=PoolName(given.clusterCIDR),
         addresses=tuple(addresses),
+        wireguard_public_key=given.wireguardPublicKey,
         since_s=seconds(given.since),
         reusable_at_s=seconds(given.reusableAt),
     )
@@ -150,6 +152,7 @@ def _line(entry: LedgerEntry) -> _Entry:
         nodeUID=entry.node_uid,
         clusterCIDR=entry.cluster_cidr,
         addresses=[str(address) for address in entry.addresses] or None,
+        wireguardPublicKey=entry.wireguard_public_key,
         since=rfc3339(entry.since_s) if entry.since_s else None,
         reusableAt=rfc3339(entry.reusable_at_s) if entry.reusable_at_s else None,
     )

@@ -18,7 +18,7 @@ from nodeipam_ctl.routing.state import HostObject, Route, Sysctl
 from nodeipam_ctl.routing.view import NodeView, OnLink, Peer, UnderlayLink
 from nodeipam_ctl.settings import AgentSettings
 
-NAMES = ("host-gw", "vxlan", "vxlan-gpe", "none")
+NAMES = ("host-gw", "vxlan", "vxlan-gpe", "wireguard", "none")
 
 
 @dataclass(frozen=True, slots=True)

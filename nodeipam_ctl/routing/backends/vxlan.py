@@ -30,8 +30,8 @@ from nodeipam_ctl.routing.state import (
     Link,
     Neighbour,
     Route,
-    Vxlan,
 )
+from nodeipam_ctl.routing.tunnels import Vxlan
 from nodeipam_ctl.routing.view import Peer
 from nodeipam_ctl.settings import AgentSettings
 

@@ -15,7 +15,8 @@ from nodeipam_ctl.routing.backends import (
     no_common_underlay,
     quiet_device,
 )
-from nodeipam_ctl.routing.state import Encap, HostObject, InterfaceAddress, Link, Route, Vxlan
+from nodeipam_ctl.routing.state import HostObject, InterfaceAddress, Link, Route
+from nodeipam_ctl.routing.tunnels import Encap, Vxlan
 from nodeipam_ctl.routing.view import Peer
 from nodeipam_ctl.settings import AgentSettings
 
