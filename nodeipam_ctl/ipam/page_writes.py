@@ -116,6 +116,7 @@ class Planner:
         self._book = book
         self._now = now
         self._busy = busy
+        self._todo: dict[int, set[At]] = {}  # pages to be looked at, by length
         self._writes: dict[At, PageWrite] = {}
         self._conflicts: list[Conflict] = []
         self._opening: dict[
@@ -127,17 +128,21 @@ class Planner:
 
     def step(self) -> Step:
         """The writes that may go out now."""
-        concerned = {*self._book.wanted, *self._book.dropped}
+        for at in {*self._book.wanted, *self._book.dropped}:
+            if at not in self._busy:
+                self._ask(at)
         # Longest prefix first: what pages need of those above them is known when those come up.
         for length in range(Family.IPV6.bits - 4, -1, -4):
-            asked = {at for at in self._opening if length_of(at[1]) == length}
-            for at in sorted(asked | {at for at in concerned if length_of(at[1]) == length}):
+            for at in sorted(self._todo.get(length, ())):
                 self._plan(at)
         for at, above, entry in self._closing:
             self._close(at, above, entry)
         return Step(
             writes=tuple(self._writes[at] for at in sorted(self._writes)), conflicts=tuple(self._conflicts)
         )
+
+    def _ask(self, at: At) -> None:
+        self._todo.setdefault(length_of(at[1]), set()).add(at)
 
     def _plan(self, at: At) -> None:
         if at in self._busy:
@@ -165,6 +170,7 @@ class Planner:
             version = book.version_of(at)
             if above is not None and book.opened.get(at) != version:
                 self._opening.setdefault((family, above), {})[page] = version
+                self._ask((family, above))
                 return
         self._write(at, lines, opens=tuple(opens))
 
