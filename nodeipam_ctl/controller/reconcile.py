@@ -275,7 +275,7 @@ class Reconciler:
         if had_none:
             self.patches.seen(node)
             self.queue.discard(node.uid)
-        elif old is not None and old.internal_ips == node.internal_ips and old.pod_cidrs == node.pod_cidrs:
+        elif old is not None and _same_line(old, node):
             return
         if had_none and self._running and self._allocate and node.uid not in self._ours:
             self.conflicts.suspect(node)
@@ -370,6 +370,15 @@ class Reconciler:
         if end_s is not None:
             wait_s = max(0.0, end_s - now_s) + 0.001
             self._due = asyncio.get_running_loop().call_later(wait_s, self.queue.wake)
+
+
+def _same_line(old: Node, node: Node) -> bool:
+    """Whether the ledger's lines for a Node say the same as before."""
+    return (old.pod_cidrs, old.internal_ips, old.annotations) == (
+        node.pod_cidrs,
+        node.internal_ips,
+        node.annotations,
+    )
 
 
 def _asks_anew(old: Node, node: Node) -> bool:

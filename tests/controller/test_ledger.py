@@ -199,6 +199,18 @@ async def test_a_nodes_new_address_reaches_its_line(cluster: Cluster) -> None:
         await line(cluster, "10.244.0.0/24", addresses=["192.0.2.99"])
 
 
+async def test_a_nodes_tunnel_key_reaches_its_line(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    async with cluster.controller():
+        await cluster.node("first")
+        await cluster.served("first")
+        key = "A" * 42 + "E="
+        await cluster.patch(
+            "/api/v1/nodes/first", {"metadata": {"annotations": {"nodeipam.dev/wireguard-public-key": key}}}
+        )
+        await line(cluster, "10.244.0.0/24", wireguardPublicKey=key)
+
+
 async def test_a_page_that_somebody_deletes_is_written_again(cluster: Cluster) -> None:
     await cluster.pool(ipv4=TWO)
     async with cluster.controller():
