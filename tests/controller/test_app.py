@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 from nodeipam_ctl.demo.apiserver import Effect, Fault
 from tests.controller.harness import POOLS, Cluster, eventually
@@ -116,3 +117,16 @@ async def test_kopf_never_writes(cluster: Cluster) -> None:
 
 async def _generation_seen(cluster: Cluster, generation: int) -> bool:
     return (await cluster.status()).get("observedGeneration") == generation
+
+
+async def test_it_works_over_tls_with_a_bearer_token_kopf_included(tmp_path: Path) -> None:
+    async with Cluster(tmp_path, tls=True) as secure:
+        await secure.pool()
+        async with controller_process(secure.kubeconfig) as process:
+            await process.says("allocation_began")
+            await secure.node("worker-1")
+            await secure.served("worker-1")
+            await secure.patch(f"{POOLS}/default", {"spec": {"disabled": True}})
+            await eventually(lambda: _generation_seen(secure, 2))
+            assert not process.said("kopf_warned")
+            assert not process.said("kopf_failed")
