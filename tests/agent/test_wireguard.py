@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -71,15 +72,13 @@ class Lab:
             self.agent(name, *flags)
         for name in names:
             until(self.agents[name].conflist.exists, f"{name} is ready")
-            until(lambda name=name: self.key(name), f"{name} publishes its key")
+            until(partial(self.key, name), f"{name} publishes its key")
 
     def agent(self, name: str, *flags: str) -> Agent:
         state = self.cluster.directory(name) / "state"
         self.agents[name] = self.cluster.start_agent(
             self.machines[name],
             name,
-            "--feed",
-            "nodes",
             "--backend",
             "wireguard",
             "--state-dir",
@@ -108,11 +107,11 @@ class Lab:
 
     def connected(self, *names: str) -> None:
         """Waits until the nodes know each other's keys."""
-        for name in names:
-            others = {self.key(other) for other in names if other != name}
-            until(
-                lambda name=name, others=others: others <= set(self.peers(name)), f"{name} knows the others"
-            )
+        keys = {name: self.key(name) for name in names}
+        until(
+            lambda: all(set(keys.values()) - {keys[name]} <= set(self.peers(name)) for name in names),
+            "the nodes know each other",
+        )
 
 
 @pytest.fixture
@@ -123,6 +122,10 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
 
 def pod(name: str) -> tuple[str, str]:
     return f"10.244.{name[1]}.10", f"fd00:244:0:{name[1]}::10"
+
+
+def says(agent: Agent, text: str) -> bool:
+    return text in agent.log()
 
 
 def pings(host: Namespace, source: str, target: str, *more: str) -> bool:
@@ -229,7 +232,7 @@ def test_peers_come_move_and_go_and_broken_ones_hurt_nobody_else(lab: Lab) -> No
         (lab.key("n2"), "it is the key of node n2, which is older and keeps it"),
     ):
         lab.register("n3", key=hostile, created="2030-01-01T00:00:00Z")
-        until(lambda reason=reason: reason in agent.log(), f"the key is refused: {reason}")
+        until(partial(says, agent, reason), f"the key is refused: {reason}")
         assert set(lab.peers("n1")) == {lab.key("n2")}
     lab.register("n3", key=SOMEBODY)
     until(lambda: lab.peers("n1").get(SOMEBODY) == "10.244.3.0/24 fd00:244:0:3::/64", "n3 is a peer")

@@ -40,6 +40,7 @@ def bound(cidr: str, **more: Any) -> dict[str, Any]:
                     nodeUID="7d1f",
                     clusterCIDR="default",
                     addresses=["192.0.2.11", "2001:db8::11"],
+                    wireguardPublicKey="c29tZWJvZHkncyBwdWJsaWMga2V5LCAzMiBieXRlcy4=",
                     since="2026-01-01T00:00:00Z",
                 ),
                 {
