@@ -10,13 +10,12 @@ from itertools import groupby
 from pathlib import Path
 
 from nodeipam_ctl.errors import NodeIPAMError, Permanent
-from nodeipam_ctl.linux import files, links, nftables, rtnl, wireguard
+from nodeipam_ctl.linux import batch, files, links, nftables, rtnl, wireguard
 from nodeipam_ctl.linux.netlink import KernelError, Request, Socket
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
 from nodeipam_ctl.routing.desired import FORWARDING
 from nodeipam_ctl.routing.state import (
-    FdbEntry,
     HostChange,
     HostFile,
     HostObject,
@@ -26,7 +25,6 @@ from nodeipam_ctl.routing.state import (
     KeyFile,
     Kind,
     Link,
-    Neighbour,
     NftTable,
     Route,
     Sysctl,
@@ -34,8 +32,7 @@ from nodeipam_ctl.routing.state import (
 from nodeipam_ctl.routing.view import HostFacts, UnderlayLink
 from nodeipam_ctl.settings import ROUTE_PROTOCOL
 
-_ENOENT, _ENODEV, _ESRCH, _EOPNOTSUPP = 2, 19, 3, 95
-_GONE = frozenset({_ENOENT, _ENODEV, _ESRCH, 99})  # 99 is EADDRNOTAVAIL: the address is not there
+_ENOENT, _EOPNOTSUPP = 2, 95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -299,22 +296,9 @@ class Host:
 
     def _apply_batch(self, changes: list[HostChange], outcome: Outcome) -> None:
         index_of = {name: device.index for name, device in self._devices.items()}
-        sendable: list[HostChange] = []
-        requests = []
-        for change in changes:
-            obj = change.after if change.after is not None else change.before
-            assert isinstance(obj, Route | Neighbour | FdbEntry | InterfaceAddress)
-            try:
-                requests.append(rtnl.encode(change.op, obj, index_of))
-            except NodeIPAMError as exc:
-                outcome.failed.append((change, exc))
-            else:
-                sendable.append(change)
-        self.requests += len(requests)
-        for change, error in zip(sendable, self._socket.batch(requests), strict=True):
-            if error is None or (
-                change.op is Op.REMOVE and isinstance(error, KernelError) and error.code in _GONE
-            ):
+        self.requests += len(changes)
+        for change, error in batch.send(self._socket, changes, index_of):
+            if error is None:
                 outcome.done.append(change)
             else:
                 outcome.failed.append((change, error))

@@ -67,6 +67,94 @@ def test_every_single_object_comes_back_with_its_value(make_lab: MakeLab) -> Non
     assert lab.pod("n1").reaches(lab.pod("n2").address)
 
 
+@pytest.mark.kernel
+def test_the_ipv6_side_of_the_overlay_heals_as_well(make_lab: MakeLab) -> None:
+    lab = make_lab("n1", "n2", dual=True)
+    lab.settle("--backend", "vxlan")
+    before = state(lab.hosts["n1"])
+    mac = next(line.split()[0] for line in before["fdb"] if " fd00:10::12 " in line)
+    breaks_and_heals(
+        lab,
+        [
+            "ip link del nictl-v6.1",
+            "ip link set nictl-v6.1 down",
+            "ip -6 route del fd00:244:0:2::/64",
+            "ip -6 route del unreachable fd00:244:0:1::/64",
+            "ip -6 route replace fd00:244:0:3::/64 via fd00:10::12 proto 112 metric 100",
+            "ip -6 address del fd00:244:0:1::/128 dev nictl-v6.1",
+            "ip neighbour del fd00:244:0:2:: dev nictl-v6.1",
+            f"bridge fdb del {mac} dev nictl-v6.1",
+            f"bridge fdb replace {mac} dst fd00:10::77 dev nictl-v6.1",
+            "sysctl -qw net.ipv6.conf.all.forwarding=0",
+            "ip link del nictl.1; ip link del nictl-v6.1",
+        ],
+    )
+    pods = lab.pod("n1"), lab.pod("n2")
+    assert all(pods[0].reaches(address) for address in pods[1].addresses)
+
+
+@pytest.mark.kernel
+def test_tunnels_in_routes_heal_as_well(make_lab: MakeLab) -> None:
+    lab = make_lab("n1", "n2")
+    lab.settle("--backend", "vxlan-gpe")
+    breaks_and_heals(
+        lab,
+        [
+            "ip link del nictl-gpe",
+            "ip link set nictl-gpe down",
+            "ip link set nictl-gpe mtu 1300",
+            "ip route del 10.244.2.0/24",
+            "ip route replace 10.244.2.0/24 encap ip id 1 dst 192.0.2.77 dev nictl-gpe proto 112 metric 100",
+            "ip route replace 10.244.2.0/24 encap ip id 9 dst 192.0.2.12 dev nictl-gpe proto 112 metric 100",
+        ],
+    )
+    assert lab.pod("n1").reaches(lab.pod("n2").address)
+
+
+@pytest.mark.kernel
+def test_what_somebody_adds_in_our_name_or_among_ours_goes_away(make_lab: MakeLab) -> None:
+    lab = make_lab("n1", "n2", pools=True)
+    lab.settle("--backend", "vxlan")
+    breaks_and_heals(
+        lab,
+        [
+            "ip route add 10.99.0.0/16 via 192.0.2.12 proto 112 metric 7",
+            "ip route add unreachable 10.98.0.0/16 proto 112",
+            "ip neighbour add 10.244.99.0 lladdr 02:00:00:00:00:97 dev nictl.1 nud permanent",
+            "bridge fdb add 02:00:00:00:00:96 dst 192.0.2.77 dev nictl.1",
+            "ip address add 10.97.0.1/24 dev nictl.1",
+            "nft 'add element inet nodeipam inside4 { 203.0.113.0/24 }'",
+            "nft 'insert rule inet nodeipam postrouting accept'",
+            "nft 'add chain inet nodeipam extra'",
+        ],
+    )
+
+
+@pytest.mark.kernel
+def test_what_the_kernel_sends_no_event_for_is_healed_by_the_audit(make_lab: MakeLab, tmp_path: Path) -> None:
+    lab = make_lab("n1")
+    env = tmp_path / "subnet.env"
+    lab.settle("--backend", "vxlan", "--audit-period", "1", "--subnet-env", str(env))
+    host, agent = lab.hosts["n1"], lab.agents["n1"]
+    wanted, files = state(host, agent), env.read_text()
+    for what, disturb in (
+        ("the conflist is removed", agent.conflist.unlink),
+        ("the conflist is changed", lambda: agent.conflist.write_text("{}")),
+        ("another file is changed", lambda: env.write_text("FLANNEL_MTU=9000\n")),
+        ("the file's mode is changed", lambda: env.chmod(0o600)),
+    ):
+        disturb()
+        until(
+            lambda: (
+                state(host, agent) == wanted
+                and (env.read_text(), env.stat().st_mode & 0o777) == (files, 0o644)
+            ),
+            f"this is healed: {what}",
+            timeout_s=5,
+        )
+    assert lab.planned("n1") == []
+
+
 @scenario("D3-nic-flap")
 @pytest.mark.parametrize("backend", ["host-gw", "vxlan"])
 def test_a_nic_that_went_and_came_has_its_routes_again(make_lab: MakeLab, backend: str) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
+
 from tests.agent.cluster import until
 from tests.dataplane.cases import scenario
 from tests.dataplane.kernel import state
@@ -56,3 +58,20 @@ def test_routes_of_bird_and_tables_of_others_outlive_agent_and_cleanup(make_lab:
         assert others() == theirs
         assert host.routes() == []
         assert "nodeipam" not in host.run("nft", "list", "tables")
+
+
+@pytest.mark.kernel
+def test_an_aggregate_around_all_pods_stays_and_hinders_no_tunnel(make_lab: MakeLab) -> None:
+    lab = make_lab("n1", "n2", dual=True)
+    aggregates = ("10.244.0.0/16 via 192.0.2.99 dev eth0", "fd00:244::/48 via fd00:10::99 dev eth0")
+    for host in lab.hosts.values():
+        for aggregate in aggregates:
+            host.run("ip", "route", "add", *aggregate.split())
+    lab.settle("--backend", "vxlan")
+    pods = lab.pod("n1"), lab.pod("n2")
+    assert all(pods[0].reaches(address) for address in pods[1].addresses)
+    for aggregate in aggregates:
+        words = aggregate.split()
+        family = "-6" if ":" in aggregate else "-4"
+        assert words[2] in lab.hosts["n1"].run("ip", family, "route", "show", words[0])
+    assert lab.planned("n1") == []
