@@ -64,7 +64,7 @@ class AgentSettings:
 
     Attributes:
         kubeconfig: None reads the service account of the Pod.
-        feed: "nodes" reads Node objects, "slices" the controller's ledger.
+        feed: "slices" reads the controller's ledger, "nodes" Node objects, whoever allocates.
         metrics_address: as in the controller.
         audit_period_s: how often the whole host state is compared again, without any event; jittered by 20 %.
         mass_removal_delay_s: after how long a second complete list is asked for when a mass removal is held.
@@ -92,7 +92,7 @@ class AgentSettings:
     node_name: str
     kubeconfig: Path | None = None
     backend: str = "host-gw"
-    feed: str = "nodes"
+    feed: str = "slices"
     cni_conf_dir: Path = Path("/etc/cni/net.d")
     cni_flavour: str = "ptp"
     cni_template: Path | None = None

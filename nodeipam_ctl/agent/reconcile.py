@@ -22,7 +22,7 @@ from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
 from nodeipam_ctl.routing.contest import contested, dropping
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
-from nodeipam_ctl.routing.guard import guarded
+from nodeipam_ctl.routing.guard import guarded, unlisted
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl, settled
 from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
@@ -188,7 +188,13 @@ class Reconciler:
         if answer.keep:
             kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
             state = HostState({**kept, **state.objects})
-        return answer, state, (*answer.findings, *conflicts, *dropping(self._drops, snapshot.cluster_cidrs))
+        findings = (
+            *answer.findings,
+            *conflicts,
+            *dropping(self._drops, snapshot.cluster_cidrs),
+            *unlisted(snapshot.own, self._settings, plausible=snapshot.plausible),
+        )
+        return answer, state, findings
 
     def view(self, snapshot: Snapshot) -> NodeView:
         """The snapshot with what is known of the host."""
@@ -222,14 +228,14 @@ class Reconciler:
             table=self._settings.route_table,
             sysctls=sysctls,
             files=(*owned_files(self._settings), *self._adopted_files()),
+            # A key is no leftover of another backend: the node would lose its identity by a change and its way back.
+            key_files=(str(wireguard.key_file(self._settings)),) if in_use(self._settings) else (),
             nft_tables=self._nft_tables(),
             adopted_protocol=self._predecessor.protocol if self._predecessor else None,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
         wanted = answer.state.objects
         for kind in Kind:
-            # A key is no leftover of another backend: the node would lose its identity by a change and its way back.
-            key_files=(str(wireguard.key_file(self._settings)),) if in_use(self._settings) else (),
             if kind not in self.dirty.kinds:
                 continue
             self.dirty.kinds.discard(kind)  # before reading, as above

@@ -69,9 +69,9 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--feed",
-    type=click.Choice(["nodes", "slices"]),
-    default="nodes",
-    help="Where other nodes are learned from: Node objects, or the controller's ledger.",
+    type=click.Choice(["slices", "nodes"]),
+    default="slices",
+    help="Where other nodes are learned from: the controller's ledger, or Node objects, whoever allocates.",
 )
 @flag(
     "--cni-conf-dir",

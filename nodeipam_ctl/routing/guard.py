@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.plan import Op, Plan
 from nodeipam_ctl.routing.state import HostPlan, Key, Kind
+from nodeipam_ctl.routing.view import Peer
+from nodeipam_ctl.settings import AgentSettings
 
 MOST_REMOVALS = 10
 MOST_SHARE = 0.20
@@ -46,4 +49,24 @@ def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset
     return Guarded(
         run=Plan(changes=tuple(c for c in plan.changes if c.key not in fresh)),
         held=Plan(changes=tuple(c for c in plan.changes if c.key in fresh)),
+    )
+
+
+def unlisted(own: Peer | None, settings: AgentSettings, *, plausible: bool) -> tuple[Finding, ...]:
+    """A finding when this node has podCIDRs and the feed does not list it: then it lacks other nodes as well, or all of them."""
+    if plausible or own is None or not own.pod_cidrs:
+        return ()
+    remedy = (
+        "see that the controller runs (with --no-allocate beside another allocator), or use --feed nodes"
+        if settings.feed == "slices"
+        else "see what stands between this node and the API server: it answered with a list without this Node"
+    )
+    return (
+        Finding(
+            severity=Severity.ERROR,
+            code="OwnNodeUnlisted",
+            subject=f"node/{own.name}",
+            message=f"the feed ({settings.feed}) does not list this node, so nothing is removed and peers may be missing",
+            remedy=remedy,
+        ),
     )

@@ -19,7 +19,7 @@ from nodeipam_ctl.settings import AgentSettings
 TABLE_FAMILY = "inet"
 TABLE = "nodeipam"
 
-_NEVER = {
+_NEVER: dict[Family, tuple[Network, ...]] = {
     Family.IPV4: (IPv4Network("169.254.0.0/16"), IPv4Network("224.0.0.0/4")),
     Family.IPV6: (IPv6Network("fe80::/10"), IPv6Network("ff00::/8")),
 }

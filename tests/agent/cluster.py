@@ -243,7 +243,8 @@ class Cluster:
                 host,
                 *("-m", "nodeipam_ctl", "agent", "--node-name", name, "--kubeconfig", str(config)),
                 *("--cni-conf-dir", str(directory / "net.d"), "--cni-data-dir", str(directory / "leases")),
-                *("--log-format", "json"),
+                # Most tests write Nodes only; those with a ledger say so.
+                *("--log-format", "json", "--feed", "nodes"),
                 *flags,
                 stdout=stream,
                 stderr=stream,

@@ -62,6 +62,8 @@ def test_the_plan_is_what_the_agent_then_does(cluster: Cluster, tmp_path: Path) 
         str(config),
         "--cni-conf-dir",
         str(tmp_path / "n1" / "net.d"),
+        "--feed",
+        "nodes",
     )
     shown = nodeipam_ctl(host, "agent", *flags, "--plan")
     assert shown.returncode == 0, shown.stderr

@@ -48,8 +48,8 @@ async def test_the_charts_pods_run_from_what_the_dockerfile_makes(tmp_path: Path
         with _host_network() as network:
             async with _cluster(network, tmp_path) as cluster:
                 node = Node(cluster=cluster, network=network, image=image, root=root, disk=tmp_path / "disk")
-                await _the_agent_makes_a_node_of_a_host(node)
                 await _the_controller_serves_a_node(node)
+                await _the_agent_makes_a_node_of_a_host(node)
 
 
 @contextmanager
@@ -83,9 +83,10 @@ async def _the_agent_makes_a_node_of_a_host(node: Node) -> None:
         conflist = node.disk / "etc/cni/net.d/10-nodeipam.conflist"
         await _until(process, "the conflist is written", conflist.exists)
         await _until(process, "the agent is ready", lambda: node.answers(9412, "/readyz"))
-        assert [route.split(" dev ")[0] for route in node.network.routes() if "via" in route] == [
-            "10.244.2.0/24 via 192.0.2.2"
-        ]
+        assert {route.split(" dev ")[0] for route in node.network.routes() if "via" in route} == {
+            "10.244.2.0/24 via 192.0.2.2",
+            f"{node.cluster.pod_cidr('worker-3')} via 192.0.2.3",
+        }
         assert node.network.run("cat", "/proc/sys/net/ipv4/ip_forward") == "1\n"
         assert node.network.run("nft", "list", "tables") == "table inet nodeipam\n"
         assert "10.244.1.0/24" in conflist.read_text()
@@ -206,6 +207,7 @@ def _host_network() -> Iterator[Namespace]:
 @contextmanager
 def _running(machine: Machine, pod: Manifest, container: Manifest) -> Iterator[subprocess.Popen[str]]:
     """A container that is stopped as the kubelet stops it: SIGTERM, then its grace period."""
+    machine.disk.mkdir(parents=True, exist_ok=True)
     log = machine.disk / f"{container['name']}.log"
     with log.open("w") as file:
         process = machine.start(pod, container, stdout=file, stderr=subprocess.STDOUT)

@@ -40,7 +40,7 @@ class Outcome(NamedTuple):
     refused: set[Grant]
 
 
-def _permissions(feed: str = "nodes") -> list[Manifest]:
+def _permissions(feed: str = "slices") -> list[Manifest]:
     values = values_of("host-gw")
     values["agent"]["feed"] = feed
     return [manifest for manifest in manifests(values) if manifest["kind"] in _KINDS]
@@ -81,7 +81,7 @@ def _rules() -> Iterator[Any]:
             yield pytest.param(role["metadata"]["name"], place, id=says)
 
 
-def _tell(permissions: list[Manifest], folder: Path, feed: str = "nodes") -> Outcome:
+def _tell(permissions: list[Manifest], folder: Path, feed: str = "slices") -> Outcome:
     file = folder / "outcome.json"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         request = {
@@ -108,7 +108,7 @@ def _tell(permissions: list[Manifest], folder: Path, feed: str = "nodes") -> Out
     return Outcome(outcome["failure"], used, refused)
 
 
-@pytest.mark.parametrize("feed", ["nodes", "slices"])
+@pytest.mark.parametrize("feed", ["slices", "nodes"])
 def test_the_story_passes_with_every_grant_used_and_nothing_refused(feed: str, tmp_path: Path) -> None:
     outcome = _tell(_permissions(feed), tmp_path, feed)
 

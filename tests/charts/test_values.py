@@ -140,3 +140,10 @@ def test_wrong_values_are_refused_by_name_and_reason(values: dict[str, Any], mes
         rendered(values)
 
     assert message in str(refused.value)
+
+
+def test_flannels_annotations_need_the_nodes_as_feed() -> None:
+    with pytest.raises(helm_python.HelmRenderError) as refused:
+        rendered({"agent": {"backend": "vxlan", "flannelCompat": True}})
+
+    assert "agent.feed=nodes" in str(refused.value)

@@ -7,8 +7,10 @@ from ipaddress import IPv4Network
 import pytest
 
 from nodeipam_ctl.plan import Op, diff
-from nodeipam_ctl.routing.guard import guarded
+from nodeipam_ctl.routing.guard import guarded, unlisted
 from nodeipam_ctl.routing.state import HostPlan, Route
+from nodeipam_ctl.settings import AgentSettings
+from tests.routing.views import peer
 
 
 def removing(gone: int, *, of: int) -> HostPlan:
@@ -42,3 +44,22 @@ def test_runs_what_a_second_complete_list_confirms() -> None:
     plan = removing(60, of=100)
     confirmed = frozenset(change.key for change in plan.changes)
     assert guarded(plan, owned=100, plausible=True, confirmed=confirmed).run == plan
+
+
+@pytest.mark.parametrize(
+    ("feed", "pod_cidrs", "plausible", "remedy"),
+    [
+        pytest.param("slices", True, False, "--feed nodes", id="nobody writes the ledger"),
+        pytest.param("nodes", True, False, "API server", id="a list without this node"),
+        pytest.param("slices", False, False, "", id="a node that waits for its podCIDR is in no ledger"),
+        pytest.param("slices", True, True, "", id="the ledger has this node"),
+    ],
+)
+def test_says_when_the_feed_does_not_know_this_node(
+    feed: str, pod_cidrs: bool, plausible: bool, remedy: str
+) -> None:
+    own = peer("n1", "10.244.1.0/24") if pod_cidrs else peer("n1")
+
+    found = unlisted(own, AgentSettings(node_name="n1", feed=feed), plausible=plausible)
+
+    assert [remedy in finding.remedy for finding in found] == ([True] if remedy else [])
