@@ -112,10 +112,18 @@ async def run(settings: ControllerSettings, *, access: Access | None = None) -> 
             identity=identity,
             leader_election=settings.leader_elect,
         )
+        leading: Callable[[], bool] = _always
         if settings.leader_elect:
             await stack.enter_async_context(leadership(elector, lost=_die))
-        controller = Controller(settings, client, access, metrics, readiness, identity=identity)
+            leading = elector.leading
+        controller = Controller(
+            settings, client, access, metrics, readiness, identity=identity, leading=leading
+        )
         await controller.run()
+
+
+def _always() -> bool:
+    return True
 
 
 def _first(exc: Exception) -> BaseException:
@@ -138,6 +146,9 @@ class Controller:
     Args:
         clock: seconds since the epoch.
 
+    Args:
+        leading: asked before each write leaves; while it says no, nothing is written.
+
     Attributes:
         started: set when all lists are in and allocation has begun.
     """
@@ -152,7 +163,9 @@ class Controller:
         *,
         identity: str,
         clock: Callable[[], float] = time.time,
+        leading: Callable[[], bool] = _always,
     ) -> None:
+        client = client.fenced(leading)
         self._settings = settings
         self._readiness = readiness
         self.started = asyncio.Event()
@@ -206,7 +219,7 @@ class Controller:
         self.reconciler.patches = self._patcher
         self.reconciler.ledger = ledger
         self.reconciler.conflicts = self._conflicts
-        counters.watch(nodes=lambda: len(self._nodes.store), queued=lambda: len(queue), leading=lambda: True)
+        counters.watch(nodes=lambda: len(self._nodes.store), queued=lambda: len(queue), leading=leading)
         counters.watch_pools(self.pool_views)
         self._report_readiness(readiness)
 

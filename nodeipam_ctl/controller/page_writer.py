@@ -71,7 +71,7 @@ class PageWriter:
         *,
         in_flight: int,
         counted: Callable[[str, int], None],
-        timeout_s: float = 10.0,
+        timeout_s: float = 5.0,
     ) -> None:
         self._client = client
         self._outcomes = outcomes

@@ -76,7 +76,7 @@ class Patcher:
     """
 
     def __init__(
-        self, client: Client, *, in_flight: int, settled: Callable[[Settled], None], timeout_s: float = 10.0
+        self, client: Client, *, in_flight: int, settled: Callable[[Settled], None], timeout_s: float = 5.0
     ) -> None:
         self._client = client
         self._in_flight = in_flight

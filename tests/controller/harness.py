@@ -94,6 +94,7 @@ class Cluster:
         clock: Callable[[], float] = time.time,
         wait: bool = True,
         identity: str = "test",
+        leading: Callable[[], bool] = lambda: True,
         **settings: Any,
     ) -> AsyncIterator[Running]:
         """A controller without leader election."""
@@ -103,7 +104,14 @@ class Cluster:
         metrics, readiness = Metrics("controller"), Readiness()
         async with Client(self.access, component=identity) as client:
             controller = Controller(
-                chosen, client, self.access, metrics, readiness, identity=identity, clock=clock
+                chosen,
+                client,
+                self.access,
+                metrics,
+                readiness,
+                identity=identity,
+                clock=clock,
+                leading=leading,
             )
             running = Running(controller, readiness, metrics, asyncio.create_task(controller.run()))
             try:

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from nodeipam_ctl.demo.apiserver import Effect, Fault
+from nodeipam_ctl.kube.wire.slices import POD_CIDR_SLICES
 from tests.controller.harness import POOLS, Cluster, eventually
 from tests.controller.process import controller_process
 
@@ -54,6 +55,21 @@ async def test_a_leader_that_loses_its_lease_ends_at_once(cluster: Cluster) -> N
         await cluster.patch(LEASE, {"spec": {"holderIdentity": "usurper", "renewTime": None}})
         assert await process.ends(within_s=15) == 1
         assert process.said("leadership_lost")
+
+
+async def test_writes_nothing_while_the_lease_may_be_lost_and_goes_on_when_it_is_not(
+    cluster: Cluster,
+) -> None:
+    leads = False
+    await cluster.pool()
+    await cluster.node("worker-1")
+    async with cluster.controller(leading=lambda: leads) as running:
+        await eventually(lambda: "[-]ledger" in running.readiness.report(), what="a page write was refused")
+        assert running.metric("nodeipam_controller_leading") == 0.0
+        assert await cluster.cidrs("worker-1") == []
+        assert await cluster.items(POD_CIDR_SLICES) == []
+        leads = True
+        assert await cluster.served("worker-1")
 
 
 async def test_readyz_says_what_is_missing(cluster: Cluster) -> None:
