@@ -100,6 +100,13 @@ NOT_HERE = (
         ),
         pytest.param(
             "10.244.0.0/20",
+            [bound("10.244.3.0/24", wireguardPublicKey="[Peer]")],
+            'entries[0].wireguardPublicKey: Invalid value: "[Peer]": entries[0].wireguardPublicKey in body should match '
+            "'^[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=$'",
+            id="what is no WireGuard key",
+        ),
+        pytest.param(
+            "10.244.0.0/20",
             [{"cidr": "10.244.3.0/24", "state": "Bound"}],
             "entries[0]: Invalid value: a Bound line names its node; add node",
             id="nobody's block",
