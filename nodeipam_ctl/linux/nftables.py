@@ -16,6 +16,8 @@ from nodeipam_ctl.routing.masquerade import digest
 from nodeipam_ctl.routing.state import NftTable
 
 _SEAL = re.compile(r'\n?\tchain seal \{\n\t\tcomment "wanted=(\w+) listed=(\w+)"\n\t\}\n')
+_CHAIN = re.compile(r"^\s*chain (\S+) \{\n(?:\s*(type [^\n]+))?", re.MULTILINE)
+_SET = re.compile(r"^\s*set (\S+) \{", re.MULTILINE)
 _TIMEOUT_S = 10.0
 
 
@@ -42,11 +44,38 @@ def replace_table(table: NftTable) -> None:
         Permanent: nft does not work here, or the kernel refuses the table.
     """
     kind = f"{table.family} {table.name}"
-    _nft("-f", "-", text=f"table {kind}\ndelete table {kind}\n{table.text}")
+    anew = f"table {kind}\ndelete table {kind}\n{table.text}"
+    present = _list(table.family, table.name)
+    try:
+        _nft("-f", "-", text=_refilled(present or "", table) or anew)
+    except Permanent:
+        _nft("-f", "-", text=anew)  # somebody gave a set of ours another type, perhaps
     listed = _list(table.family, table.name)
     if listed is not None:
         seal = f"wanted={table.digest} listed={digest(listed)}"
         _nft("-f", "-", text=f'add chain {kind} seal {{ comment "{seal}"; }}\n')
+
+
+def _refilled(present: str, table: NftTable) -> str:
+    """The transaction that fills the chains and sets of a present table anew; empty when its chains are not the wanted ones.
+
+    A chain that is deleted and made again in one transaction stands in the hook twice for a moment, and a packet that passes
+    the new one before and the old one after the switch meets no rule in either: two in 5,000 new flows did, over 100
+    replacements. A chain that stays is switched from old to new rules at once.
+    """
+    kind = f"{table.family} {table.name}"
+    chains, wanted = dict(_CHAIN.findall(present)), dict(_CHAIN.findall(table.text))
+    sealed = chains.pop("seal", None) is not None
+    if not chains or chains != wanted:
+        return ""
+    before, after = set(_SET.findall(present)), set(_SET.findall(table.text))
+    lines = [
+        f"flush table {kind}",
+        *(f"flush set {kind} {name}" for name in sorted(before & after)),
+        *(f"delete set {kind} {name}" for name in sorted(before - after)),
+        *([f"delete chain {kind} seal"] if sealed else ()),
+    ]
+    return "\n".join(lines) + f"\n{table.text}"
 
 
 def delete_table(family: str, name: str) -> None:

@@ -63,12 +63,18 @@ def test_pods_keep_their_address_inside_the_pod_network_only(make_lab: MakeLab) 
     assert "224.0.0.0/4" in multicast
 
 
+def handle_of_the_chain(host: Namespace) -> str:
+    listed = host.run("nft", "-a", "list", "chain", "inet", "nodeipam", "postrouting")
+    return next(line for line in listed.splitlines() if "chain postrouting {" in line)
+
+
 @scenario("J2-atomic-update")
 def test_no_flow_slips_through_while_the_table_is_replaced(make_lab: MakeLab) -> None:
     lab = make_lab("n1", pools=True)
     outside = outside_of(lab)
     lab.settle()
     pod, agent = lab.pod("n1"), lab.agents["n1"]
+    chain = handle_of_the_chain(lab.hosts["n1"])
     stop = threading.Event()
     sent: list[int] = []
     seen: dict[str, int] = {}
@@ -116,6 +122,7 @@ def test_no_flow_slips_through_while_the_table_is_replaced(make_lab: MakeLab) ->
             last.sendto(b"end", (OUTSIDE, 9999))
         threads[1].join()
         receiver.close()
+    assert handle_of_the_chain(lab.hosts["n1"]) == chain, "the chain itself stayed in the hook"
     assert len(sent) > 500
     assert seen == {"192.0.2.11": len(sent)}, "none with the pod's address, none lost"
 

