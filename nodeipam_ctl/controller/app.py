@@ -8,6 +8,7 @@ so nothing of what the former leader did is missed.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -252,6 +253,7 @@ class Controller:
                     await synced.wait()
                 self._begin(tasks)
         finally:
+            gc.unfreeze()
             self._conflicts.close()
 
     def _begin(self, tasks: asyncio.TaskGroup) -> None:
@@ -264,6 +266,8 @@ class Controller:
         tasks.create_task(self.reconciler.run(), name="reconciler")
         tasks.create_task(self._status.run(), name="status")
         self._status.changed()
+        gc.collect()
+        gc.freeze()  # the lists live as long as we do: a collection need not walk them all again
         self.started.set()
         log.info(
             "allocation_began",
