@@ -234,7 +234,7 @@ class Verdict(StrEnum):
     """What became of one ClusterCIDR when a node asked."""
 
     CHOSEN = "chosen"
-    NOT_REACHED = "not reached"  # an earlier one served the node
+    NOT_REACHED = "not reached"  # an earlier one served the node, or the node's own annotation is at fault
     NOT_MATCHING = "not matching"
     NOT_PINNED = "not pinned"
     DISABLED = "disabled"

@@ -94,7 +94,13 @@ class Decider:
         order = self._eligibility.order(node)
         if order.refusal is not None:
             reason, message = order.refusal
-            return Refusal(node=node.name, uid=node.uid, reason=reason, message=message)
+            return Refusal(
+                node=node.name,
+                uid=node.uid,
+                reason=reason,
+                message=message,
+                considered=_considered(order, [], None, ""),
+            )
         tenancy = self._tenancy
         tried: list[tuple[Pool, str]] = []
         own_first = tenancy.first_by_name(node.name, order)

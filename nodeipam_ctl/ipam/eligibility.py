@@ -49,7 +49,7 @@ class Order:
         places: ClusterCIDRs that may serve it, best first.
         passed_over: those that may not, by name, with the verdict and the rule.
         mask_sizes: block lengths the node's annotations ask for, instead of the ClusterCIDR's own.
-        refusal: set when the node itself asks for something impossible; then `places` is empty.
+        refusal: set when the node itself asks for something impossible; then none of the `places` is tried.
     """
 
     places: tuple[Place, ...]
@@ -92,16 +92,6 @@ class Eligibility:
     def _answer(self, node: Node, pin: str | None) -> Order:
         ranked: list[tuple[Rank, PoolName]] = []
         passed: list[tuple[PoolName, Verdict, str]] = [(n, Verdict.INVALID, why) for n, why in self._invalid]
-        if pin and pin not in self._pools:
-            unknown = "exists but is invalid" if any(n == pin for n, _ in self._invalid) else "does not exist"
-            return Order(
-                places=(),
-                passed_over=tuple(passed),
-                refusal=(
-                    RefusalReason.PIN_UNKNOWN,
-                    f"ClusterCIDR {pin}, named by the annotation {PIN}, {unknown}; create it or change the annotation",
-                ),
-            )
         for pool in self._pools.values():
             verdict, matched = judge(pool, node, pin)
             if verdict is None:
@@ -109,7 +99,14 @@ class Eligibility:
             else:
                 passed.append((pool.name, *verdict))
         ranked.sort()
-        return Order(places=_places(ranked, pinned=bool(pin)), passed_over=tuple(passed))
+        refusal = None
+        if pin and pin not in self._pools:
+            unknown = "exists but is invalid" if any(n == pin for n, _ in self._invalid) else "does not exist"
+            refusal = (
+                RefusalReason.PIN_UNKNOWN,
+                f"ClusterCIDR {pin}, named by the annotation {PIN}, {unknown}; create it or change the annotation",
+            )
+        return Order(places=_places(ranked, pinned=bool(pin)), passed_over=tuple(passed), refusal=refusal)
 
 
 def judge(pool: ClusterCIDR, node: Node, pin: str | None) -> tuple[tuple[Verdict, str] | None, int]:
@@ -192,7 +189,7 @@ def _with_mask_sizes(order: Order, node: Node) -> Order:
         size = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else 0
         if not 1 <= size <= LONGEST_MASK[family]:
             return Order(
-                places=(),
+                places=order.places,
                 passed_over=order.passed_over,
                 refusal=(
                     RefusalReason.BAD_ANNOTATION,

@@ -42,7 +42,8 @@ def groups(allocator: Allocator, nodes: Sequence[Node], fits: Mapping[PoolName, 
     members: dict[tuple[PoolName, ...], list[Node]] = {}
     for node in sorted(nodes, key=lambda n: n.name):
         order = allocator.order(node)
-        members.setdefault(tuple(place.pool for place in order.places), []).append(node)
+        pools = () if order.refusal is not None else tuple(place.pool for place in order.places)
+        members.setdefault(pools, []).append(node)
     made = [
         Group(
             pools=pools,

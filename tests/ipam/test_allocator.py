@@ -255,6 +255,7 @@ def test_annotations_that_cannot_be_followed_are_refused_with_the_remedy(
     assert says in refusal.message
     assert "; " in refusal.message
     assert "\n" not in refusal.message
+    assert {looked.pool for looked in refusal.considered} == {"p", "off"}, "explain shows every pool"
 
 
 def test_a_pin_and_mask_sizes_are_followed() -> None:
