@@ -234,7 +234,7 @@ def unreadable(
         finding=Finding(
             severity=Severity.ERROR,
             code=f"Unreadable{kind}",
-            subject=f"{kind}/{shown}",
+            subject=f"{kind.lower()}/{shown}",
             message=message,
             remedy=remedy
             or f"correct it with kubectl edit {kind.lower()} {metadata.name}; until then it is not used",

@@ -86,7 +86,7 @@ def decode_slice(raw: bytes | Raw | Mapping[str, Any]) -> LedgerPage | Unreadabl
                 Finding(
                     severity=Severity.ERROR,
                     code="UnreadableLedgerLine",
-                    subject=f"PodCIDRSlice/{metadata.name}",
+                    subject=f"podcidrslice/{metadata.name}",
                     message=f"entries[{index}]: {reason_of(exc)}",
                     remedy="only nodeipam-ctl writes these objects: correct or remove the line",
                 )

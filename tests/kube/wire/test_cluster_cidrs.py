@@ -152,7 +152,7 @@ def test_what_makes_no_sense_is_refused_with_its_reason(spec: Any, reason: str) 
     found = read(spec)
     assert isinstance(found, Unreadable)
     assert reason in found.finding.message
-    assert found.finding.subject == "ClusterCIDR/pool"
+    assert found.finding.subject == "clustercidr/pool"
     assert found.finding.remedy
     assert (found.name, found.uid, found.finalizers) == ("pool", "u", ("nodeipam.dev/in-use",))
 

@@ -81,7 +81,7 @@ def test_a_bad_line_is_a_finding_and_the_others_are_used(line: Any, reason: str)
     assert isinstance(found, LedgerPage)
     assert [entry.node for entry in found.entries] == ["b"]
     (finding,) = found.findings
-    assert finding.subject == "PodCIDRSlice/p"
+    assert finding.subject == "podcidrslice/p"
     assert reason in finding.message
 
 
