@@ -86,6 +86,36 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
     assert [str(network) for network in parsed["service_cidr"]] == ["10.96.0.0/12"]
 
 
+@pytest.mark.parametrize(
+    ("backend", "userspace", "extra"),
+    [
+        pytest.param("host-gw", True, set(), id="nothing for other backends"),
+        pytest.param("wireguard", False, {"state"}, id="the kernel's WireGuard needs a place for the key"),
+        pytest.param(
+            "wireguard",
+            True,
+            {"state", "tun", "wireguard-sockets"},
+            id="wireguard-go a device and a socket too",
+        ),
+    ],
+)
+def test_wireguard_brings_what_it_needs_and_no_more(
+    *, backend: str, userspace: bool, extra: set[str]
+) -> None:
+    values = values_of("host-gw")
+    usual = {volume["name"] for volume in _pod(values, "agent")["volumes"]}
+    values["agent"] |= {"backend": backend, "wireguard": {"userspace": userspace, "port": 7, "keepalive": 25}}
+    pod, container = _pod(values, "agent"), _container(values, "agent")
+
+    assert {volume["name"] for volume in pod["volumes"]} - usual == extra
+    assert extra <= {mount["name"] for mount in container["volumeMounts"]}
+    parsed = _parsed(container)
+    if backend == "wireguard":
+        assert (parsed["wireguard_port"], parsed["wireguard_keepalive"]) == (7, 25)
+        mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        assert mounts["state"] == str(parsed["state_dir"])
+
+
 def test_the_chart_offers_exactly_the_backends_of_the_agent() -> None:
     offered = schema()["properties"]["agent"]["properties"]["backend"]["enum"]
 
