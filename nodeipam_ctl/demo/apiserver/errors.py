@@ -134,6 +134,11 @@ def unsupported_patch(*, custom: bool) -> ApiError:
     return ApiError(415, "UnsupportedMediaType", text)
 
 
+def too_large(limit_bytes: int) -> ApiError:
+    """413: the body is larger than kube-apiserver takes."""
+    return ApiError(413, "RequestEntityTooLarge", f"Request entity too large: limit is {limit_bytes}", {})
+
+
 def unsupported_body() -> ApiError:
     """415: the body is neither JSON, YAML nor a protobuf message this server can read."""
     text = (

@@ -29,7 +29,7 @@ from nodeipam_ctl.demo.apiserver.faults import Cut, Effect, happen_before
 from nodeipam_ctl.demo.apiserver.paths import Target
 from nodeipam_ctl.demo.apiserver.query import Query, parse
 from nodeipam_ctl.demo.apiserver.rbac import Attributes
-from nodeipam_ctl.demo.apiserver.requests import check_verb, read_body, verb_of, write_options
+from nodeipam_ctl.demo.apiserver.requests import check_verb, read_body, receive, verb_of, write_options
 from nodeipam_ctl.demo.apiserver.resources import Resource
 from nodeipam_ctl.demo.apiserver.shown import View
 from nodeipam_ctl.demo.apiserver.subresources import special
@@ -96,7 +96,7 @@ class Handler:
             await happen_before(struck)
         if verb == "watch":
             return await self._watch(request, resource, target, query)
-        body = await request.read() if request.can_read_body else b""
+        body = await receive(request)
         answer = await self._dispatch(request, resource, target, verb, query, body, user)
         if any(fault.effect is Effect.CUT_AFTER for fault in struck):
             raise Cut

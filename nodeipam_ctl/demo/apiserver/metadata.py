@@ -18,6 +18,7 @@ _QUALIFIED: Final = re.compile(r"^([a-z0-9][-a-z0-9.]*/)?[A-Za-z0-9]([-A-Za-z0-9
 _LABEL_VALUE: Final = re.compile(r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$")
 # The generator leaves out vowels and look-alikes (apimachinery's util/rand).
 _SUFFIX: Final = "bcdfghjklmnpqrstvwxz2456789"
+_MAX_ANNOTATIONS_BYTES: Final = 256 * 1024
 _COLLECTIONS: Final = ("labels", "annotations", "finalizers", "ownerReferences")
 _SUBDOMAIN_RULE: Final = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start "
@@ -172,4 +173,10 @@ def _label_causes(meta: Json) -> list[Cause]:
     for field in ("annotations", "finalizers"):
         wrong = [name for name in meta.get(field) or () if not _QUALIFIED.fullmatch(name)]
         found += [causes.invalid(f"metadata.{field}", name, _QUALIFIED_RULE) for name in wrong]
+    annotations = meta.get("annotations") or {}
+    if (
+        sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items())
+        > _MAX_ANNOTATIONS_BYTES
+    ):
+        found.append(causes.too_long("metadata.annotations", _MAX_ANNOTATIONS_BYTES))
     return found

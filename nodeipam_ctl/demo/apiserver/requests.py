@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from aiohttp import web
+
 from nodeipam_ctl.demo.apiserver import protobuf, wire
 from nodeipam_ctl.demo.apiserver.errors import (
     ApiError,
     Json,
     bad_request,
     method_not_allowed,
+    too_large,
     unsupported_body,
 )
 from nodeipam_ctl.demo.apiserver.paths import Target
@@ -20,6 +23,27 @@ from nodeipam_ctl.demo.apiserver.writes import WriteOptions
 _JSON: Final = "application/json"
 _PROTOBUF: Final = "application/vnd.kubernetes.protobuf"
 _VERBS: Final = {"POST": "create", "PUT": "update", "PATCH": "patch", "GET": "get", "HEAD": "get"}
+
+
+_MAX_BODY_BYTES: Final = 3 * 1024 * 1024  # kube-apiserver's MaxRequestBodyBytes
+
+
+async def receive(request: web.BaseRequest) -> bytes:
+    """The whole body, which aiohttp would end at 1 MiB.
+
+    Raises:
+        ApiError: 413.
+    """
+    if not request.can_read_body:
+        return b""
+    if (request.content_length or 0) > _MAX_BODY_BYTES:
+        raise too_large(_MAX_BODY_BYTES)
+    body = bytearray()
+    async for chunk in request.content.iter_any():
+        body += chunk
+        if len(body) > _MAX_BODY_BYTES:
+            raise too_large(_MAX_BODY_BYTES)
+    return bytes(body)
 
 
 def verb_of(method: str, target: Target, query: Query) -> str:

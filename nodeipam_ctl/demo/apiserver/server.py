@@ -32,6 +32,8 @@ from nodeipam_ctl.demo.apiserver.tls import Authority, make_authority
 from nodeipam_ctl.demo.apiserver.writes import WriteOptions
 from nodeipam_ctl.errors import Permanent, UsageError
 
+# What Go's HTTP server takes: selectors and continue tokens are longer than the 8 kB of aiohttp.
+_MAX_HEADER_BYTES = 1024 * 1024
 _INSTALLER = WriteOptions(manager="nodeipam-demo", manager_given=True, force=True)
 
 
@@ -267,7 +269,13 @@ class ApiServer:
         await self.stop()
 
     async def _listen(self) -> None:
-        server = web.Server(Handler(self.cluster), access_log=None, handler_cancellation=True)
+        server = web.Server(
+            Handler(self.cluster),
+            access_log=None,
+            handler_cancellation=True,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+        )
         self._runner = web.ServerRunner(server, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         context = self.cluster.tls.context if self.cluster.tls else None

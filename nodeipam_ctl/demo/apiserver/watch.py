@@ -63,9 +63,12 @@ class Watch:
     bookmark_every_s: float
     timeout_s: float
     selection: lists.Selection = field(init=False)
+    since_rv: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.selection = lists.selection(self.resource, self.query)
+        # Here, not when the stream begins: then it would be too late for a 422.
+        self.since_rv = lists.version_of(self.query.get("resourceVersion", ""))
         self._check_options()
 
     async def lines(self) -> AsyncIterator[bytes]:
@@ -81,7 +84,7 @@ class Watch:
     async def _lines(self, bucket: Bucket, waiter: asyncio.Event) -> AsyncIterator[bytes]:
         loop = asyncio.get_running_loop()
         end = loop.time() + self.timeout_s
-        rv = lists.version_of(self.query.get("resourceVersion", ""))
+        rv = self.since_rv
         initial = self._wants_initial(rv)
         if not initial and rv < bucket.compacted_rv:
             yield self._error()

@@ -13,6 +13,9 @@ from nodeipam_ctl.demo.apiserver.errors import Json
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 
+_MAX_DEPTH = 500
+_TOO_DEEP = "exceeded max depth"
+
 
 class Unreadable(ValueError):
     """The text is not JSON (or YAML); the message is Go's."""
@@ -44,6 +47,8 @@ def decode(raw: bytes) -> Any:
         raise Unreadable(_go_complaint(raw)) from exc
     except UnicodeDecodeError as exc:
         raise Unreadable("invalid character in string literal") from exc
+    except RecursionError as exc:
+        raise Unreadable(_TOO_DEEP) from exc
 
 
 def decode_yaml(raw: bytes) -> Any:
@@ -53,6 +58,7 @@ def decode_yaml(raw: bytes) -> Any:
         Unreadable: not YAML.
     """
     try:
+        _check_depth(raw)
         return yaml.load(raw, Loader=_JsonLikeLoader)  # noqa: S506  (a SafeLoader without timestamps)
     except yaml.YAMLError as exc:
         raise Unreadable(f"error converting YAML to JSON: {' '.join(str(exc).split())}") from exc
@@ -71,6 +77,20 @@ _JsonLikeLoader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
+
+
+def _check_depth(raw: bytes) -> None:
+    """Refuse nesting that would overflow the C stack: libyaml's loader recurses without looking, and the process dies."""
+    if len(raw) <= _MAX_DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(raw, Loader=_JsonLikeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise Unreadable(f"error converting YAML to JSON: {_TOO_DEEP}")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _go_complaint(raw: bytes) -> str:

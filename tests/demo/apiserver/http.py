@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +39,9 @@ class Http:
         sent = {"Authorization": f"Bearer {self.token}", "Content-Type": kind}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         data = body if isinstance(body, str | bytes) or body is None else json.dumps(body)
-        async with self._session.request(method, path, headers=sent, data=data) as response:
+        # As a file, because aiohttp warns of large texts.
+        file = io.BytesIO(data.encode() if isinstance(data, str) else data) if data else None
+        async with self._session.request(method, path, headers=sent, data=file) as response:
             raw = await response.read()
             is_json = response.content_type == "application/json"
             body = json.loads(raw) if is_json and raw else raw.decode()
