@@ -34,11 +34,7 @@ class KubeconfigFile:
             UsageError: somebody else's file is there, or the directory is not one we may write to.
         """
         try:
-            if (
-                path.exists()
-                and not path.read_text(errors="replace").startswith((MARK, "\n"))
-                and path.stat().st_size
-            ):
+            if path.exists() and not _is_ours(path):
                 raise UsageError(
                     f"--kubeconfig-out {path}: a file of somebody else is there; name another one"
                 )
@@ -63,12 +59,24 @@ class KubeconfigFile:
         return cls(directory=values["directory"], name=values["name"])
 
     def write(self, kubeconfig: str) -> None:
-        """Writes it in one step: whoever sees the file sees all of it. Only its owner may read it."""
+        """Writes it in one step: whoever sees the file sees all of it. Only its owner may read it.
+
+        Raises:
+            UsageError: no file can be made there.
+        """
         part = f".{self.name}.part"
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600, dir_fd=self.directory)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{MARK}\n{kubeconfig}")
-        os.replace(part, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        try:
+            # A new file, not one that somebody left for us in /tmp, open to all or linked to elsewhere.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(part, dir_fd=self.directory)
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=self.directory)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{MARK}\n{kubeconfig}")
+            os.replace(part, self.name, src_dir_fd=self.directory, dst_dir_fd=self.directory)
+        except OSError as exc:
+            raise UsageError(
+                f"--kubeconfig-out {self.name}: cannot be written there: {exc.strerror}; name a file in another directory"
+            ) from exc
 
     def remove(self) -> None:
         """Takes it away again."""
@@ -76,3 +84,10 @@ class KubeconfigFile:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name, dir_fd=self.directory)
         os.close(self.directory)
+
+
+def _is_ours(path: Path) -> bool:
+    """A file we wrote, or an empty one; a FIFO is neither, and reading one would wait for ever."""
+    if not path.is_file():
+        return False
+    return not path.stat().st_size or path.read_bytes().startswith(MARK.encode())
