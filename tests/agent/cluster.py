@@ -66,8 +66,8 @@ class Agent:
     def lines(self, event: str) -> list[dict[str, Any]]:
         """Log lines of one event."""
         found = []
-        for line in self.log().splitlines():
-            if line.startswith("{"):
+        for line in self.log().splitlines(keepends=True):
+            if line.startswith("{") and line.endswith("\n"):  # the last one may still be on its way
                 entry = json.loads(line)
                 if entry["event"] == event:
                     found.append(entry)
