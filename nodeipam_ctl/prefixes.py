@@ -6,6 +6,7 @@ inside this file: they come in as networks and leave as networks.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -56,6 +57,18 @@ def parse_network(text: str) -> Network:
         except ValueError:
             raise ValueError(f"{text!r} is not a CIDR, like 10.244.0.0/16 or fd00:10:244::/48") from exc
         raise ValueError(f"{text!r} has host bits set: write {masked}") from exc
+
+
+def parse_masked(text: str) -> Network:
+    """As `parse_network`, but host bits are cut off, as Go's net.ParseCIDR does: how Kubernetes reads what is stored.
+
+    Raises:
+        ValueError: not a CIDR; the message names the text.
+    """
+    with contextlib.suppress(ValueError):
+        if "/" in text:
+            return ip_network(text, strict=False)
+    return parse_network(text)  # which says what is wrong
 
 
 def parse_address(text: str) -> Address:

@@ -30,7 +30,7 @@ from nodeipam_ctl.model import (
     SelectorTerm,
     StaticBlock,
 )
-from nodeipam_ctl.prefixes import Family, Network, family_of, overlaps, parse_network
+from nodeipam_ctl.prefixes import Family, Network, family_of, overlaps, parse_masked, parse_network
 from nodeipam_ctl.settings import API_GROUP, API_VERSION
 
 CLUSTER_CIDRS = f"/apis/{API_GROUP}/{API_VERSION}/clustercidrs"
@@ -172,7 +172,8 @@ def _x_cluster_cidr(given: _XClusterCIDR) -> ClusterCIDR:
     for family, field, text in ((Family.IPV4, "ipv4", spec.ipv4), (Family.IPV6, "ipv6", spec.ipv6)):
         if text:
             mask = family.bits - spec.perNodeHostBits
-            families[family] = _family(family, f"spec.{field}", _Family(cidrs=[text], nodeMaskSize=mask))
+            cidr = str(_in_field(f"spec.{field}", text))
+            families[family] = _family(family, f"spec.{field}", _Family(cidrs=[cidr], nodeMaskSize=mask))
     if not families:
         raise ValueError("spec: neither ipv4 nor ipv6 is given")
     return ClusterCIDR(
@@ -186,6 +187,14 @@ def _x_cluster_cidr(given: _XClusterCIDR) -> ClusterCIDR:
         finalizers=tuple(metadata.finalizers or ()),
         created_s=seconds(metadata.creationTimestamp),
     )
+
+
+def _in_field(where: str, text: str) -> Network:
+    """Host bits are cut off, as upstream does: nodes have podCIDRs from such ranges already."""
+    try:
+        return parse_masked(text)
+    except ValueError as exc:
+        raise ValueError(f"{where}: {exc}") from exc
 
 
 def _family(family: Family, where: str, given: _Family) -> FamilySpec:

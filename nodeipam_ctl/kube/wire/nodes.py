@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from nodeipam_ctl.kube.wire.envelope import BAD_JSON, Lenient, Metadata, lenient_metadata, rfc3339, seconds
 from nodeipam_ctl.model import Node, NodeName, NodeUID
-from nodeipam_ctl.prefixes import Address, Network, family_of, parse_address, parse_network
+from nodeipam_ctl.prefixes import Address, Network, family_of, parse_address, parse_masked, parse_network
 
 NODES = "/api/v1/nodes"
 
@@ -153,7 +153,8 @@ def _pod_cidrs(spec: _Spec, problems: list[str]) -> tuple[Network, ...]:
     found: list[Network] = []
     for text in texts:
         try:
-            found.append(parse_network(text))
+            found.append(parse_masked(text))
+            parse_network(text)  # older API servers took host bits: the block is held, and named as odd
         except ValueError as exc:
             problems.append(f"spec.podCIDRs: {exc}")
     if len({family_of(cidr) for cidr in found}) != len(found):

@@ -98,6 +98,11 @@ def test_a_node_without_the_list_has_the_single_pod_cidr() -> None:
     assert node(spec={"podCIDR": "10.0.0.0/24"}).pod_cidrs == (ip_network("10.0.0.0/24"),)
 
 
+def test_a_pod_cidr_with_host_bits_holds_its_block() -> None:
+    """Older API servers took it; reading it as no podCIDR would hand its block to another node."""
+    assert node(spec={"podCIDRs": ["10.0.0.1/24"]}).pod_cidrs == (ip_network("10.0.0.0/24"),)
+
+
 @pytest.mark.parametrize(
     ("condition", "expected"),
     [
