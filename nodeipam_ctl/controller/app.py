@@ -294,7 +294,9 @@ class Controller:
         else:
             self._surroundings.on_node(delta.new)
 
-    def _on_pool(self, _delta: Delta[ClusterCIDR | Unreadable]) -> None:
+    def _on_pool(self, delta: Delta[ClusterCIDR | Unreadable]) -> None:
+        if not isinstance(delta, Removed) and isinstance(delta.new, Unreadable):
+            log.warning("cluster_cidr_not_understood", pool=delta.new.name, problem=delta.new.finding.message)
         if self.started.is_set():
             self._set_pools()
             if self._keeper is not None:
