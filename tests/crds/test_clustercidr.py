@@ -21,6 +21,10 @@ SCHEMA = Structural(
 V4 = {"cidrs": ["10.244.0.0/16"]}
 V6 = {"cidrs": ["fd00:10:244::/48"]}
 NODE_NAME = "is not a node name; use lower case letters, digits, '-' and '.', as kubectl get nodes prints it"
+NO_POD_ADDRESSES = (
+    "begins with a loopback, link-local, multicast or unspecified address, which no pod can have; "
+    "choose another network, for instance"
+)
 NOT_CHECKED = (
     "<nil>: Invalid value: null: some validation rules were not checked because the object was invalid; "
     "correct the existing errors to complete validation"
@@ -136,6 +140,26 @@ def test_accepts(spec: dict[str, Any]) -> None:
                 )
             ],
             id="IPv6 host bits",
+        ),
+        pytest.param(
+            {
+                "ipv4": {
+                    "cidrs": ["127.0.0.0/16", "169.254.0.0/16", "224.0.0.0/8", "0.0.0.0/8", "100.64.0.0/10"]
+                }
+            },
+            [
+                f'spec.ipv4.cidrs[{index}]: Invalid value: "{cidr}": {NO_POD_ADDRESSES} 10.244.0.0/16'
+                for index, cidr in enumerate(("127.0.0.0/16", "169.254.0.0/16", "224.0.0.0/8", "0.0.0.0/8"))
+            ],
+            id="IPv4 addresses that no pod can have",
+        ),
+        pytest.param(
+            {"ipv6": {"cidrs": ["::/0", "fe80::/48", "ff00::/48", "2001:db8::/48"]}},
+            [
+                f'spec.ipv6.cidrs[{index}]: Invalid value: "{cidr}": {NO_POD_ADDRESSES} fd00:10:244::/48'
+                for index, cidr in enumerate(("::/0", "fe80::/48", "ff00::/48"))
+            ],
+            id="IPv6 addresses that no pod can have",
         ),
         pytest.param(
             {"ipv4": {"cidrs": ["fd00::/16"]}},
