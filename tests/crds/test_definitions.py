@@ -124,3 +124,24 @@ def test_every_column_shows_something_of_a_full_object(path: Path) -> None:
             if not JsonPath(column["jsonPath"]).values(obj)
         ]
         assert empty == []
+
+
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.stem)
+def test_no_key_stands_twice(path: Path) -> None:
+    """kubectl refuses such a file; PyYAML takes the last one in silence."""
+    twice: list[str] = []
+
+    def look(node: yaml.Node) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    twice.append(f"line {key.start_mark.line + 1}: {key.value}")
+                seen.add(key.value)
+                look(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                look(item)
+
+    look(yaml.compose(path.read_text(), Loader=yaml.SafeLoader))
+    assert twice == []
