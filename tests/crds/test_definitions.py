@@ -143,5 +143,7 @@ def test_no_key_stands_twice(path: Path) -> None:
             for item in node.value:
                 look(item)
 
-    look(yaml.compose(path.read_text(), Loader=yaml.SafeLoader))
+    document = yaml.compose(path.read_text(), Loader=yaml.SafeLoader)
+    assert document is not None
+    look(document)
     assert twice == []
