@@ -21,7 +21,7 @@ RUN python3 -m venv /opt/nodeipam-ctl \
 FROM ${BASE}
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-        ca-certificates containernetworking-plugins iproute2 nftables python3 wireguard-go wireguard-tools \
+        ca-certificates containernetworking-plugins iproute2 iptables nftables python3 wireguard-go wireguard-tools \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 65532 --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin nodeipam
 COPY --from=build /opt/nodeipam-ctl /opt/nodeipam-ctl

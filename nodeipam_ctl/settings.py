@@ -75,6 +75,7 @@ class AgentSettings:
         proc_sys_dir: where the kernel's settings can be written; a container's own /proc/sys is read-only unless privileged.
         masquerade: give packets of our pods that leave the pod network the node's address.
         non_masquerade_cidrs: where pods keep their address besides the pod network itself.
+        forward_accept: make chains of others that drop forwarded packets accept those of the pod network.
         vxlan_vni: VXLAN network identifier; flannel's default is 1.
         vxlan_port: UDP port; None is the backend's own default (8472 for vxlan, 4790 for vxlan-gpe).
         wireguard_port: UDP port of the WireGuard device, the same on every node.
@@ -106,6 +107,7 @@ class AgentSettings:
     service_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
     masquerade: bool = True
     non_masquerade_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    forward_accept: bool = True
     vxlan_vni: int = 1
     vxlan_port: int | None = None
     wireguard_port: int = 51820

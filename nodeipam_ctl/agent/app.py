@@ -102,7 +102,7 @@ class Agent:
                     heard, lambda messages: kernel.mark(self._reconciler, messages, echo_port=self._host.port)
                 )
             )
-            if self.settings.masquerade:
+            if self.settings.masquerade or self.settings.forward_accept:
                 stack.enter_context(
                     self._listening(
                         kernel.nft_monitor(), lambda messages: kernel.mark_nft(self._reconciler, messages)

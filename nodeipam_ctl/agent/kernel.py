@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from nodeipam_ctl.agent.reconcile import Reconciler
 from nodeipam_ctl.linux import links, rtnl
+from nodeipam_ctl.linux.forwarding import OUR_CHAIN
 from nodeipam_ctl.linux.netlink import Message, Monitor, attributes
 from nodeipam_ctl.routing.masquerade import TABLE
 from nodeipam_ctl.routing.state import Kind
@@ -40,16 +41,31 @@ def nft_monitor() -> Monitor:
 
 
 def mark_nft(reconciler: Reconciler, messages: Iterable[Message]) -> bool:
-    """Marks our table as doubtful when one of the events is about it; whether one was.
+    """Marks our table, or others' forward chains, as doubtful when one of the events is about them; whether one was.
 
-    Every message about a table, chain, set, element or rule carries the table's name as its first attribute.
+    Every message about a table, chain, set, element or rule carries the table's name as its first attribute. Others change
+    their rules all day (kube-proxy): only base chains and the rules of chains that have, or need, our jump matter.
     """
+    watched = {OUR_CHAIN.encode() + b"\0", *(c.chain.encode() + b"\0" for c in reconciler.forward_chains)}
+    touched = False
     for message in messages:
-        name = attributes(message.body[4:]).get(_NFT_TABLE_NAME)
+        found = attributes(message.body[4:])
+        name = found.get(_NFT_TABLE_NAME)
         if name is not None and bytes(name) == _OUR_TABLE:
             reconciler.dirty.kinds.add(Kind.NFT_TABLE)
-            return True
-    return False
+            touched = True
+            continue
+        match message.type & 0xFF:
+            case 3 | 5:  # a chain came, changed or went: its name, and its hook when it has one
+                matters = 4 in found or bytes(found.get(3, b"")) in watched
+            case 6 | 8:  # a rule: its chain
+                matters = bytes(found.get(2, b"")) in watched
+            case kind:
+                matters = kind == 2 and bool(reconciler.forward_chains)  # a whole table went
+        if matters:
+            reconciler.dirty.kinds.add(Kind.FORWARD)
+            touched = True
+    return touched
 
 
 def mark(reconciler: Reconciler, messages: Iterable[Message], *, echo_port: int) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from nodeipam_ctl.errors import NodeIPAMError, NotFound, Transient
+from nodeipam_ctl.errors import NodeIPAMError, NotFound, Permanent, Transient
 from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
 from nodeipam_ctl.linux.netlink import KernelError
@@ -20,11 +20,22 @@ from nodeipam_ctl.plan import Op, Plan, diff
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
-from nodeipam_ctl.routing.contest import contested, dropping
+from nodeipam_ctl.routing.contest import contested
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
+from nodeipam_ctl.routing.forwarding import accepted, dropping
 from nodeipam_ctl.routing.guard import guarded, unlisted
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
-from nodeipam_ctl.routing.state import HostObject, HostPlan, HostState, Key, Kind, Route, Sysctl, settled
+from nodeipam_ctl.routing.state import (
+    ForwardAccept,
+    HostObject,
+    HostPlan,
+    HostState,
+    Key,
+    Kind,
+    Route,
+    Sysctl,
+    settled,
+)
 from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
 from nodeipam_ctl.routing.wireguard_keys import in_use
 from nodeipam_ctl.settings import AgentSettings
@@ -120,7 +131,7 @@ class Reconciler:
         self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
         self._foreign: tuple[Route, ...] = ()
         self._leftovers: dict[Key, HostObject] = {}
-        self._drops: tuple[str, ...] = ()
+        self._forward_problem = ""
         self._sysctls: tuple[str, ...] = ()
         self._held: frozenset[Key] = frozenset()
         self._held_at_list = 0
@@ -188,10 +199,13 @@ class Reconciler:
         if answer.keep:
             kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
             state = HostState({**kept, **state.objects})
+        accepts = accepted(self.forward_chains, view)
+        if accepts:
+            state = HostState({**{chain.key: chain for chain in accepts}, **state.objects})
         findings = (
             *answer.findings,
             *conflicts,
-            *dropping(self._drops, snapshot.cluster_cidrs),
+            *dropping(accepts, snapshot.cluster_cidrs, problem=self._forward_problem),
             *unlisted(snapshot.own, self._settings, plausible=snapshot.plausible),
         )
         return answer, state, findings
@@ -213,6 +227,11 @@ class Reconciler:
         """Destinations that we route: foreign routes to others are none of our business."""
         return self._wanted.destinations
 
+    @property
+    def forward_chains(self) -> tuple[ForwardAccept, ...]:
+        """Chains of others that drop forwarded packets, or that have a jump of ours."""
+        return tuple(obj for obj in self._observed[Kind.FORWARD].values() if isinstance(obj, ForwardAccept))
+
     def observed(self) -> HostState:
         """What of ours the host has, as far as we know."""
         return HostState(self._all_observed())
@@ -231,6 +250,7 @@ class Reconciler:
             # A key is no leftover of another backend: the node would lose its identity by a change and its way back.
             key_files=(str(wireguard.key_file(self._settings)),) if in_use(self._settings) else (),
             nft_tables=self._nft_tables(),
+            forward=self._uses_nft,
             adopted_protocol=self._predecessor.protocol if self._predecessor else None,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
@@ -239,12 +259,18 @@ class Reconciler:
             if kind not in self.dirty.kinds:
                 continue
             self.dirty.kinds.discard(kind)  # before reading, as above
-            found, foreign = self._host.read(kind, interest)
+            try:
+                found, foreign = self._host.read(kind, interest)
+            except Permanent as exc:
+                if kind is not Kind.FORWARD:
+                    raise
+                self._forward_problem = str(exc)  # somebody else's firewall must not keep us from our routes
+                continue
             self._observed[kind] = {key: settled(wanted.get(key), obj) for key, obj in found.items()}
             if kind is Kind.ROUTE:
                 self._foreign = foreign
-            elif kind is Kind.NFT_TABLE and self._uses_nft:
-                self._drops = nftables.forward_drops()
+            elif kind is Kind.FORWARD:
+                self._forward_problem = ""
 
     def _nft_tables(self) -> tuple[tuple[str, str], ...]:
         if not self._uses_nft:

@@ -135,6 +135,11 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="Where pods keep their address, besides the pod network.",
 )
 @flag(
+    "--forward-accept/--no-forward-accept",
+    default=True,
+    help="Where somebody's forward chain has policy drop, accept the pod network by one jump at its end.",
+)
+@flag(
     "--adopt",
     type=click.Choice(sorted(PREDECESSORS)),
     help="Take over what another agent left here: its routes, devices, CNI file, nft tables. Stop it first.",
@@ -189,6 +194,7 @@ def command(
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
     masquerade: bool,
     non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
+    forward_accept: bool,
     adopt: str | None,
     flannel_compat: bool,
     subnet_env: Path | None,
@@ -229,6 +235,7 @@ def command(
         service_cidrs=service_cidr,
         masquerade=masquerade,
         non_masquerade_cidrs=non_masquerade_cidr,
+        forward_accept=forward_accept,
         adopt=adopt or "",
         flannel_compat=flannel_compat,
         subnet_env=subnet_env,

@@ -10,12 +10,13 @@ from itertools import groupby
 from pathlib import Path
 
 from nodeipam_ctl.errors import NodeIPAMError, Permanent
-from nodeipam_ctl.linux import batch, files, links, nftables, rtnl, wireguard
+from nodeipam_ctl.linux import batch, files, forwarding, links, nftables, rtnl, wireguard
 from nodeipam_ctl.linux.netlink import KernelError, Request, Socket
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
 from nodeipam_ctl.routing.desired import FORWARDING
 from nodeipam_ctl.routing.state import (
+    ForwardAccept,
     HostChange,
     HostFile,
     HostObject,
@@ -40,6 +41,7 @@ class Interest:
     """What of the host concerns us: our devices, our table, and the names of our files and settings.
 
     Attributes:
+        forward: chains that drop forwarded packets matter.
         wanted: destinations of which foreign routes matter to us.
         adopted_protocol: foreign routes of this protocol matter wherever they go; None for none.
     """
@@ -50,6 +52,7 @@ class Interest:
     files: tuple[str, ...] = ()
     key_files: tuple[str, ...] = ()
     nft_tables: tuple[tuple[str, str], ...] = ()
+    forward: bool = False
     wanted: frozenset[rtnl.PackedDestination] = frozenset()
     adopted_protocol: int | None = None
 
@@ -189,6 +192,8 @@ class Host:
                 found = (files.read_file(Path(path)) for path in interest.files)
             case Kind.NFT_TABLE:
                 found = (nftables.read_table(family, name) for family, name in interest.nft_tables)
+            case Kind.FORWARD:
+                found = forwarding.chains() if interest.forward else ()
         return {obj.key: obj for obj in found if obj is not None}, foreign
 
     def apply(self, plan: HostPlan) -> Outcome:
@@ -237,6 +242,11 @@ class Host:
                         nftables.delete_table(table.family, table.name)
                     else:
                         nftables.replace_table(table)
+                case ForwardAccept() as chain:
+                    if change.op is Op.REMOVE:
+                        forwarding.withdraw(chain)
+                    else:
+                        forwarding.accept(chain)
                 case _:
                     raise AssertionError(change)
             outcome.done.append(change)

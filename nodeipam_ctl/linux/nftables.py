@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from typing import Any
 
 from nodeipam_ctl.errors import Permanent
 from nodeipam_ctl.routing.masquerade import digest
@@ -88,17 +89,28 @@ def delete_table(family: str, name: str) -> None:
     _nft("-f", "-", text=f"table {kind}\ndelete table {kind}\n")
 
 
-def forward_drops() -> tuple[str, ...]:
-    """Base chains that drop what they do not know of forwarded packets, `family table chain`; ours never does."""
-    done = _run(["-j", "list", "chains"], "")
+def query(*arguments: str) -> list[dict[str, Any]]:
+    """What nft answers in JSON; nothing when what is asked for does not exist.
+
+    Raises:
+        Permanent: nft does not work here.
+    """
+    done = _run(["-j", *arguments], "")
+    if "No such file or directory" in done.stderr:
+        return []
     if done.returncode != 0:
-        return ()
-    chains = (entry.get("chain", {}) for entry in json.loads(done.stdout)["nftables"])
-    return tuple(
-        f"{chain['family']} {chain['table']} {chain['name']}"
-        for chain in chains
-        if chain.get("hook") == "forward" and chain.get("policy") == "drop" and chain.get("type") == "filter"
-    )
+        raise Permanent(f"nft {' '.join(arguments)}: {_reason(done.stderr)}")
+    answer: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
+    return answer
+
+
+def run_script(text: str) -> None:
+    """Runs commands in one transaction.
+
+    Raises:
+        Permanent: nft does not work here, or the kernel refuses one of them.
+    """
+    _nft("-f", "-", text=text)
 
 
 def available() -> bool:

@@ -1,11 +1,10 @@
-"""What of somebody else's is in our way? Routes in the place of ours, chains that drop pods' packets: never touched, always named."""
+"""What of somebody else's is in our way? Routes in the place of ours: never touched, always named."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from nodeipam_ctl.model import Finding, Severity
-from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.state import HostState, Key, Route
 
 
@@ -39,25 +38,6 @@ def contested(state: HostState, foreign: Iterable[Route]) -> tuple[HostState, tu
         return state, tuple(findings)
     kept = HostState({key: obj for key, obj in state.objects.items() if key not in taken})
     return kept, tuple(findings)
-
-
-def dropping(chains: Iterable[str], cluster_cidrs: Iterable[Network]) -> tuple[Finding, ...]:
-    """Findings about chains that drop forwarded packets: a table of ours cannot overrule their verdict.
-
-    Args:
-        chains: `family table chain` of each.
-        cluster_cidrs: what they would have to accept.
-    """
-    ranges = ", ".join(map(str, cluster_cidrs)) or "the pod network"
-    return tuple(
-        Finding(
-            code="ForwardDropped",
-            subject=f"chain/{chain}",
-            message="its policy drops forwarded packets, which includes those of pods",
-            remedy=f"accept {ranges} in it, as source and as destination (iptables -I FORWARD -s CIDR -j ACCEPT)",
-        )
-        for chain in chains
-    )
 
 
 def _finding(code: str, other: Route, what: str) -> Finding:

@@ -35,6 +35,7 @@ class Kind(StrEnum):
     ALLOWED_IP = "allowed ip"
     ROUTE = "route"
     NFT_TABLE = "nft table"
+    FORWARD = "forward accept"
     FILE = "file"
 
 
@@ -286,6 +287,33 @@ class NftTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ForwardAccept:
+    """What somebody else's forward chain accepts by a jump to a chain of ours, which is the mark of ownership.
+
+    Attributes:
+        tool: `nft`, or the legacy program that the chain was made with.
+        cidrs: accepted as source and as destination; none when our chain is not as we left it.
+        ours: our chain or the jump to it is there.
+    """
+
+    tool: str
+    family: str
+    table: str
+    chain: str
+    cidrs: tuple[Network, ...] = ()
+    ours: bool = False
+
+    @property
+    def key(self) -> Key:
+        """The foreign chain, and the program that shows it."""
+        return Key(Kind.FORWARD, self.tool, (self.family, self.table, self.chain))
+
+    def __str__(self) -> str:
+        place = " ".join((self.tool, self.family, self.table, self.chain))
+        return f"forward accept in {place} of {', '.join(map(str, self.cidrs)) or 'nothing'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HostFile:
     """A file of ours: its path is the mark of ownership; mode as in chmod."""
 
@@ -313,6 +341,7 @@ HostObject = (
     | AllowedIP
     | Route
     | NftTable
+    | ForwardAccept
     | HostFile
 )
 HostPlan = Plan[Key, HostObject]

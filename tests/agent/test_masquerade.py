@@ -121,13 +121,13 @@ def test_a_restart_does_not_touch_the_table_and_switching_off_removes_it(cluster
     assert json.loads(host.run("nft", "-j", "list", "tables"))["nftables"][1:] == []
 
 
-def test_names_chains_of_others_that_drop_forwarded_packets(cluster: Cluster) -> None:
+def test_names_chains_of_others_that_drop_forwarded_packets_when_it_may_not_help(cluster: Cluster) -> None:
     cluster.add("n1", pod_cidrs=("10.244.1.0/24",), addresses=("192.0.2.11",))
     host = cluster.segment.host("192.0.2.11/24")
     host.sh(
         "nft add table ip filter; nft 'add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }'"
     )
-    agent = cluster.start_agent(host, "n1")
+    agent = cluster.start_agent(host, "n1", "--no-forward-accept")
     until(lambda: agent.lines("finding"), "it is reported")
     assert [(e["code"], e["subject"]) for e in agent.lines("finding")] == [
         ("ForwardDropped", "chain/ip filter FORWARD")

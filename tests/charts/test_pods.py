@@ -73,6 +73,7 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
         "masquerade": False,
         "nonMasqueradeCIDRs": ["192.168.0.0/16"],
         "flannelCompat": True,
+        "forwardAccept": False,
     }
 
     parsed = _parsed(_container(values, "agent"))
@@ -82,6 +83,7 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
     assert (parsed["vxlan_vni"], parsed["vxlan_port"], parsed["direct_routing"]) == (7, 4789, True)
     assert (parsed["cni_flavour"], parsed["network_unavailable"]) == ("bridge", False)
     assert (parsed["feed"], parsed["masquerade"], parsed["flannel_compat"]) == ("nodes", False, True)
+    assert parsed["forward_accept"] is False
     assert [str(network) for network in parsed["non_masquerade_cidr"]] == ["192.168.0.0/16"]
     assert [str(network) for network in parsed["service_cidr"]] == ["10.96.0.0/12"]
 
@@ -166,7 +168,7 @@ def test_the_controller_has_no_power_over_its_host() -> None:
     }
 
 
-def test_the_agent_has_two_capabilities_and_two_places_of_its_host() -> None:
+def test_the_agent_has_two_capabilities_and_three_places_of_its_host() -> None:
     pod, container = (f(values_of("host-gw"), "agent") for f in (_pod, _container))
 
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_ADMIN", "NET_RAW"]}
@@ -177,6 +179,7 @@ def test_the_agent_has_two_capabilities_and_two_places_of_its_host() -> None:
     assert {name: paths[name] for name in mounted} == {
         "cni-conf": "/etc/cni/net.d",
         "proc-sys-net": "/proc/sys/net",
+        "xtables-lock": "/run/xtables.lock",
     }
 
 
