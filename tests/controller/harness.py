@@ -95,6 +95,7 @@ class Cluster:
         wait: bool = True,
         identity: str = "test",
         leading: Callable[[], bool] = lambda: True,
+        client_type: Callable[..., Client] = Client,
         **settings: Any,
     ) -> AsyncIterator[Running]:
         """A controller without leader election."""
@@ -102,7 +103,7 @@ class Cluster:
             ControllerSettings(leader_elect=False, metrics_address=None, batch_window_s=0.002), **settings
         )
         metrics, readiness = Metrics("controller"), Readiness()
-        async with Client(self.access, component=identity) as client:
+        async with client_type(self.access, component=identity) as client:
             controller = Controller(
                 chosen,
                 client,

@@ -1,12 +1,16 @@
-"""The acceptance cases as data, and how their words map to our types."""
+"""The acceptance cases as data, where we disagree with them, and how their words map to our types.
+
+Tests of several folders run them, each with `@pytest.mark.parametrize("case", ...)` over what `of_groups` or `by_id` gives;
+`test_cases_complete.py` reads these marks and proves that no case is forgotten.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -27,6 +31,29 @@ from nodeipam_ctl.prefixes import Family, Network
 
 Case = Mapping[str, Any]
 
+_TO_30 = "Our smallest IPv4 block is /30, two usable addresses, as kube-controller-manager's flags allow; upstream's is /28."
+_ONE_MASK = (
+    "Upstream's object has one perNodeHostBits for both families, at least 4, so it cannot say what these flags say, and an "
+    "imported cluster would go on with blocks of another size than its nodes have. Ours has a mask per family and goes to /30, "
+    "so each family keeps the size that its flag gave it."
+)
+_MAY_CHANGE = (
+    "Every field of ours may be changed: it decides about nodes that have no block yet, the others keep theirs, and blocks "
+    "that are in no range any more are reported and never handed out. To delete and re-create a pool instead would mean to "
+    "drain its nodes first."
+)
+DISAGREEMENTS: Final[Mapping[str, str]] = {
+    "CRD-04": _TO_30,
+    "DFLT-04": _ONE_MASK,
+    "DFLT-05": _ONE_MASK,
+    "UPD-02": _MAY_CHANGE,
+    "UPD-03": _MAY_CHANGE,
+    "UPD-05": _MAY_CHANGE,
+    "VAL-07": "A node block of /28 has 2^100 IPv6 addresses, which can only be a slip; our largest is /33, 2^95.",
+    "VAL-14": _TO_30,
+}
+"""The cases whose answer is not ours, and why. They are run all the same: the tests say what we do instead."""
+
 
 @cache
 def all_cases() -> tuple[Case, ...]:
@@ -35,9 +62,15 @@ def all_cases() -> tuple[Case, ...]:
     return tuple(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))["cases"])
 
 
-def of_groups(*groups: str) -> list[Case]:
-    """The cases of some groups."""
-    return [case for case in all_cases() if case["group"] in groups]
+def of_groups(*groups: str, but: Collection[str] = ()) -> list[Case]:
+    """The cases of some groups; `but` names those that need another test than the others of their group."""
+    return [case for case in all_cases() if case["group"] in groups and case["id"] not in but]
+
+
+def by_id(*ids: str) -> list[Case]:
+    """Cases by their ids, each of which exists."""
+    known = {case["id"]: case for case in all_cases()}
+    return [known[wanted] for wanted in ids]
 
 
 def case_id(case: Case) -> str:

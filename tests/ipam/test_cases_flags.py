@@ -7,15 +7,13 @@ import pytest
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.ipam.kcm_flags import DEFAULT_NAME, KcmFlags, cluster_cidr, mask_sizes, parse_flags
 from nodeipam_ctl.prefixes import Family
-from tests.ipam.cases import Case, case_id, networks, of_groups
+from tests.ipam.cases import DISAGREEMENTS, Case, case_id, networks, of_groups
 
 OUR_MASKS = {
-    "DFLT-04": {Family.IPV4: 24, Family.IPV6: 64},
-    "DFLT-05": {Family.IPV4: 30},
+    "DFLT-04": {Family.IPV4: 24, Family.IPV6: 64},  # upstream: /120 for IPv6
+    "DFLT-05": {Family.IPV4: 30},  # upstream: /28
 }
-"""Where we disagree. Upstream's object has one perNodeHostBits for both families, at least 4, so it cannot say what these
-flags say, and an imported cluster would go on with blocks of another size than its nodes have: /120 instead of /64, /28
-instead of /30. Ours has a mask per family and goes to /30, so each family keeps the size that its flag gave it."""
+"""Where we disagree; `DISAGREEMENTS` says why."""
 
 
 def flags_of(cidrs: list[str], masks: dict[str, int]) -> KcmFlags:
@@ -49,6 +47,7 @@ def test_flags_become_one_cluster_cidr_for_every_node(case: Case) -> None:
     assert made.name == expect["name"] == DEFAULT_NAME
     assert made.selector is None is expect["nodeSelector"]
     assert tuple(spec.cidrs[0] for spec in made.families.values()) == cidrs
+    assert (case["id"] in OUR_MASKS) == (case["id"] in DISAGREEMENTS)
     upstream = {family: family.bits - expect["perNodeHostBits"] for family in made.families}
     assert {f: spec.node_mask_size for f, spec in made.families.items()} == OUR_MASKS.get(
         case["id"], upstream

@@ -10,18 +10,9 @@ from nodeipam_ctl.ipam.forecast import free_union
 from nodeipam_ctl.ipam.pools import overlapping, unusable
 from nodeipam_ctl.model import ClusterCIDR, FamilySpec, NodeName, PoolName, RefusalReason, Retain
 from nodeipam_ctl.prefixes import Family, Network, family_of
-from tests.ipam.cases import Case, case_id, network, networks, node, of_groups, pool
+from tests.ipam.cases import Case, by_id, case_id, network, networks, node, of_groups, pool
 from tests.ipam.cluster import Cluster
 from tests.ipam.split_brain import Replica, Server
-
-TWO_REPLICAS = {"RACE-04"}
-ELSEWHERE = {
-    "DEL-06": "a tombstone that holds something else does not exist: our informer hands on typed Nodes or nothing",
-    "DEL-07": "an object of an unexpected type is refused where JSON becomes a Node, in kube/wire",
-    "SYNC-11": "an unparsable range is refused where JSON becomes a ClusterCIDR, in kube/wire, and by the CRD",
-    "SYNC-12": "as SYNC-11",
-    "SYNC-13": "as SYNC-11",
-}
 
 
 def cluster_of(given: Case) -> Cluster:
@@ -34,10 +25,7 @@ def cluster_of(given: Case) -> Cluster:
     )
 
 
-LIFECYCLES = [c for c in of_groups("lifecycle") if c["id"] not in TWO_REPLICAS]
-
-
-@pytest.mark.parametrize("case", LIFECYCLES, ids=case_id)
+@pytest.mark.parametrize("case", of_groups("lifecycle", but=["RACE-04"]), ids=case_id)
 def test_a_story_ends_as_it_should(case: Case) -> None:
     cluster = cluster_of(case["given"])
     for step in case["expect"]["steps"]:
@@ -144,8 +132,8 @@ def expect(cluster: Cluster, step: Case) -> None:
             raise AssertionError(other)
 
 
-def test_race_04_two_replicas_during_a_hand_over_never_give_one_block_to_two_nodes() -> None:
-    case = next(c for c in of_groups("lifecycle") if c["id"] == "RACE-04")
+@pytest.mark.parametrize("case", by_id("RACE-04"), ids=case_id)
+def test_two_replicas_during_a_hand_over_never_give_one_block_to_two_nodes(case: Case) -> None:
     pools = [pool(data) for data in case["given"]["cluster_cidrs"]]
     server = Server()
     old = Replica(server, ledger_on=True, pools=pools)
@@ -171,9 +159,8 @@ def test_race_04_two_replicas_during_a_hand_over_never_give_one_block_to_two_nod
     assert server.overlap() is None, case["expect"]["invariant"]
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in of_groups("node_delete") if c["id"] not in ELSEWHERE], ids=case_id
-)
+# DEL-06 and DEL-07 are no Nodes at all: tests/controller has a server send them.
+@pytest.mark.parametrize("case", of_groups("node_delete", but=["DEL-06", "DEL-07"]), ids=case_id)
 def test_a_block_is_released_only_when_its_node_is_gone(case: Case) -> None:
     given, wanted = case["given"], case["expect"]
     cluster = cluster_of({**given, "existing_nodes": [given["node"]]})
@@ -204,15 +191,16 @@ def test_nodes_that_are_there_at_start_are_occupied_whatever_they_have(case: Cas
     assert not any(a.overlaps(b) for a in fresh for b in existing if a.version == b.version)
 
 
+# SYNC-11 to SYNC-13 cannot be parsed, so they never become a ClusterCIDR: tests/controller has a server send them.
 @pytest.mark.parametrize(
-    "case", [c for c in of_groups("reconcile_clustercidr") if c["id"] not in ELSEWHERE], ids=case_id
+    "case", of_groups("reconcile_clustercidr", but=["SYNC-11", "SYNC-12", "SYNC-13"]), ids=case_id
 )
 def test_a_cluster_cidr_that_makes_sense_is_accepted(case: Case) -> None:
     assert case["expect"]["accepted"] == (unusable(pool(case["given"]["cluster_cidr"])) is None)
 
 
-def test_status_01_capacity_used_and_free_per_family() -> None:
-    case = next(c for c in of_groups("status") if c["id"] == "STATUS-01")
+@pytest.mark.parametrize("case", by_id("STATUS-01"), ids=case_id)
+def test_capacity_used_and_free_are_counted_per_family(case: Case) -> None:
     cluster = cluster_of(case["given"])
     wanted = case["expect"]["status"]
     usage = cluster.allocator.usage(PoolName("s"))
@@ -223,41 +211,14 @@ def test_status_01_capacity_used_and_free_per_family() -> None:
     assert overlapping(cluster.pools.values()) == {}
 
 
-def test_status_02_overlap_is_reported_on_both_and_counted_once() -> None:
-    case = next(c for c in of_groups("status") if c["id"] == "STATUS-02")
+@pytest.mark.parametrize("case", by_id("STATUS-02"), ids=case_id)
+def test_overlap_is_reported_on_both_and_counted_once(case: Case) -> None:
     cluster = cluster_of(case["given"])
     assert overlapping(cluster.pools.values()) == {
         PoolName("x"): (PoolName("y"),),
         PoolName("y"): (PoolName("x"),),
     }
     assert free_union(cluster.allocator, Family.IPV4, 24) == case["expect"]["free_blocks_union"]
-
-
-def test_no_case_is_left_out() -> None:
-    """Every case of the file is run by a module here, or is named with the place that runs it."""
-    here = {
-        "index_to_block", "block_to_index", "occupy_indices", "new_set", "overlap_query", "set_sequence",
-        "metrics_sequence", "priority_pick", "priority_less", "selection_order", "selector_match", "allocate",
-        "mask_flags", "default_clustercidr", "lifecycle", "node_delete", "startup_occupy", "reconcile_clustercidr",
-        "status",
-    }  # fmt: skip
-    elsewhere = {
-        "crd_admission": (6, "the CRD's schema and CEL rules: tests/crds"),
-        "validate_create": (24, "the CRD's schema and CEL rules: tests/crds"),
-        "validate_update": (
-            5,
-            "every field may be changed (design, section 2): tests/crds, and test_allocator.py here",
-        ),
-        "node_api": (5, "a property of the API server: tests/demo/apiserver"),
-    }
-    single = {*ELSEWHERE, "METGC-01"}  # METGC-01: the series are the controller's: tests/controller
-    cases = of_groups(*here, *elsewhere)
-    assert len(cases) == 189
-    assert len({case["id"] for case in cases}) == 189
-    for group, (count, _) in elsewhere.items():
-        assert len(of_groups(group)) == count
-    assert single <= {case["id"] for case in of_groups(*here)}
-    assert sum(1 for case in of_groups(*here) if case["id"] not in single) == 189 - 40 - 6
 
 
 def test_no_cluster_cidr_is_its_own_reason() -> None:
