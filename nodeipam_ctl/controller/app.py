@@ -12,11 +12,12 @@ import gc
 import os
 import signal
 import socket
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
-from typing import Any
+from contextlib import AsyncExitStack, suppress
+from typing import Any, NoReturn
 
 import structlog
 
@@ -115,7 +116,8 @@ async def run(settings: ControllerSettings, *, access: Access | None = None) -> 
         )
         leading: Callable[[], bool] = _always
         if settings.leader_elect:
-            await stack.enter_async_context(leadership(elector, lost=_die))
+            readiness.check("lease", lambda: elector.blind)
+            await stack.enter_async_context(leadership(elector, lost=_start_over))
             leading = elector.leading
         controller = Controller(
             settings, client, access, metrics, readiness, identity=identity, leading=leading
@@ -135,9 +137,16 @@ def _first(exc: Exception) -> BaseException:
     return first
 
 
-def _die() -> None:
-    """Ends the process at once: another replica leads now, and a write of ours that is still to come could do harm."""
-    log.error("leadership_lost", consequence="exiting at once; the other replica goes on")
+def _start_over() -> NoReturn:
+    """Becomes a new process at once, same command line, same pid: nothing that this one still meant to write can leave.
+
+    Another replica may lead by now, or nobody can, because the API server is away: either way there is work left for a
+    standby, which says in /readyz what it waits for.
+    """
+    log.error("leadership_lost", consequence="everything known is dropped, starting over as a standby")
+    sys.stderr.flush()
+    with suppress(OSError):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - ourselves again
     os._exit(1)
 
 

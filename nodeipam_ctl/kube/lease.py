@@ -38,6 +38,9 @@ class Elector:
         identity: unique per process, not per host: a restarted process must not inherit what its predecessor believed.
         clock: monotonic seconds.
         wall_clock: seconds since the epoch, only for what is written into the Lease for people to read.
+
+    Attributes:
+        blind: why a candidate cannot see or take the Lease, one line; empty when it can, or sees that another one leads.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Elector:
         self._seen_at_s = 0.0
         self._leading_until_s: float | None = None
         self._problem = ""
+        self.blind = ""
 
     @property
     def holder(self) -> str:
@@ -97,9 +101,10 @@ class Elector:
         except (Conflict, AlreadyExists):
             return False  # another candidate was faster
         except NodeIPAMError as exc:
-            self._say(f"cannot take the Lease: {exc}")
+            self.blind = f"cannot take the Lease: {exc}"
+            self._say(self.blind)
             return False
-        self._problem = ""
+        self._problem = self.blind = ""
         log.info("lease_acquired", lease=self._where, identity=self.identity)
         return True
 
@@ -221,6 +226,7 @@ class Elector:
         return self._clock() - self._seen_at_s >= max(float(lease.duration_s), self.settings.duration_s)
 
     def _wait_for(self, lease: Lease) -> None:
+        self.blind = ""
         self._say(f"{lease.holder} leads", event="lease_held_by_another")
 
     def _say(self, problem: str, *, event: str = "lease_not_renewed") -> None:

@@ -48,13 +48,44 @@ async def test_only_the_leader_writes_and_the_standby_takes_over_at_once_after_a
             assert not standby.said("pod_cidr_conflict")
 
 
-async def test_a_leader_that_loses_its_lease_ends_at_once(cluster: Cluster) -> None:
+async def test_a_leader_that_loses_its_lease_starts_over_as_a_standby(cluster: Cluster) -> None:
     await cluster.pool()
     async with controller_process(cluster.kubeconfig) as process:
         await process.says("allocation_began")
         await cluster.patch(LEASE, {"spec": {"holderIdentity": "usurper", "renewTime": None}})
-        assert await process.ends(within_s=15) == 1
-        assert process.said("leadership_lost")
+        await process.says("leadership_lost")
+        await process.says("lease_held_by_another")
+        assert len(process.said("controller_started")) == 2
+        assert len(process.said("allocation_began")) == 1
+        await cluster.delete(LEASE)
+        await eventually(lambda: len(process.said("allocation_began")) == 2, within_s=20)
+        await cluster.node("worker-1")
+        assert await cluster.served("worker-1")
+
+
+async def test_a_leader_outlives_an_api_server_that_is_away_for_longer_than_the_lease(
+    cluster: Cluster,
+) -> None:
+    await cluster.pool()
+    async with controller_process(cluster.kubeconfig) as process:
+        await process.says("allocation_began")
+        await cluster.api.restart(down_s=10)
+        await process.says("leadership_lost")
+        await eventually(lambda: len(process.said("allocation_began")) == 2, within_s=30)
+        assert len(process.said("lease_not_renewed")) <= 3, "said once each, not every two seconds"
+        await cluster.node("worker-1")
+        assert await cluster.served("worker-1")
+
+
+async def test_a_standby_that_cannot_read_the_lease_is_not_ready(cluster: Cluster) -> None:
+    number = cluster.api.faults.add(Fault(effect=Effect.REFUSE, resource="leases", status=503))
+    async with controller_process(cluster.kubeconfig) as process:
+        await process.says("lease_not_renewed")
+        status, text = await process.answer("/readyz")
+        assert status == 503
+        assert "cannot take the Lease" in text
+        cluster.api.faults.remove(number)
+        await process.says("allocation_began")
 
 
 async def test_writes_nothing_while_the_lease_may_be_lost_and_goes_on_when_it_is_not(
