@@ -17,11 +17,13 @@ from nodeipam_ctl.agent.annotations import AnnotationWriter
 from nodeipam_ctl.agent.condition import ConditionWriter
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics
+from nodeipam_ctl.agent.news import News
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
 from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.linux.netlink import Message, Monitor
 from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
@@ -34,6 +36,7 @@ log = structlog.get_logger(__name__)
 
 _DEBOUNCE_S = 0.02
 _RETRY_S = 1.0
+_COMPONENT = "nodeipam-ctl-agent"
 
 
 async def run(settings: AgentSettings) -> None:
@@ -55,7 +58,7 @@ async def run(settings: AgentSettings) -> None:
     backend = backends.load(settings.backend)
     with open_host(settings) as host:
         reconciler = Reconciler(settings, host, backend, template=template)
-        async with Client(access, component="nodeipam-ctl-agent", connections=4) as client:
+        async with Client(access, component=_COMPONENT, connections=4) as client:
             agent = Agent(settings, client, host, reconciler)
             log.info("agent_started", node=settings.node_name, backend=settings.backend, server=access.server)
             await _until_stopped(agent)
@@ -76,9 +79,12 @@ class Agent:
         self._condition = ConditionWriter(client, settings.node_name)
         self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
+        self._events = EventRecorder(client, component=_COMPONENT, instance=settings.node_name)
+        self._news = News(self._events)
         self._disturbed_s: float | None = None
         self._relist_at_s: float | None = None
         self._retry_at_s: float | None = None
+        self._news_at_s: float | None = None
         self._told = not settings.network_unavailable
         self._turn: Turn | None = None
         self._alive_s = _loop_time_s()
@@ -110,6 +116,7 @@ class Agent:
                 )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._feed.run(), name="feed")
+                tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._turns(), name="turns")
 
     async def _turns(self) -> None:
@@ -161,10 +168,16 @@ class Agent:
             self._retry_at_s = _loop_time_s() + _RETRY_S
         if turn.held and self._relist_at_s is None:
             self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
+        self._tell_news(turn)
         await self._tell_condition(turn)
         await self._tell_flannel(turn)
         await self._tell_wireguard(turn)
         return turn
+
+    def _tell_news(self, turn: Turn) -> None:
+        node = self._feed.own_node
+        wait_s = self._news.turn(node, turn) if node is not None else None
+        self._news_at_s = None if wait_s is None else _loop_time_s() + wait_s
 
     async def _tell_condition(self, turn: Turn) -> None:
         node = self._feed.own_node
@@ -222,7 +235,9 @@ class Agent:
         return _loop_time_s() + self.settings.audit_period_s * random.uniform(0.8, 1.2)
 
     def _earliest_s(self, audit_at_s: float) -> float:
-        return min(at for at in (audit_at_s, self._relist_at_s, self._retry_at_s) if at is not None)
+        return min(
+            at for at in (audit_at_s, self._relist_at_s, self._retry_at_s, self._news_at_s) if at is not None
+        )
 
     def _stuck(self) -> str:
         silent_s = _loop_time_s() - self._alive_s

@@ -144,6 +144,7 @@ async def _effects(lab: ImpatientLab) -> None:
     await _refusals(lab, see)
     await _lost_replies(lab, see)
     await _claims(lab)
+    await _unreachable(lab, see)
     await _renewal(lab, see)
 
 
@@ -179,13 +180,7 @@ async def _claims(lab: ImpatientLab) -> None:
         ("greedy", "192.0.2.201", "10.96.5.0/24"),
         ("honest", "192.0.2.202", "10.250.0.0/24"),
     ):
-        manifest = {
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": name},
-            "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
-            "status": {"addresses": [{"type": "InternalIP", "address": address}]},
-        }
+        manifest = _node(name, address, pod_cidr)
         await lab.control.client.create("/api/v1/nodes", json.dumps(manifest).encode())
     node = next(iter(lab.nodes.values()))
 
@@ -195,6 +190,27 @@ async def _claims(lab: ImpatientLab) -> None:
     await lab.until(f"{node.name} has a route to the honest node", routed, timeout_s=10)
     if parse_network("10.96.5.0/24") in await lab.routes(node):
         raise LabError(f"{node.name} has a route to a part of the Service range")
+
+
+async def _unreachable(lab: ImpatientLab, see: _Sight) -> None:
+    """Agents tell of a peer that they cannot reach, and of the next one in the same Event."""
+    for count, (address, pod_cidr) in enumerate(
+        (("203.0.113.1", "10.251.0.0/24"), ("203.0.113.2", "10.252.0.0/24")), start=1
+    ):
+        manifest = _node(f"remote-{count}", address, pod_cidr)
+        await lab.control.client.create("/api/v1/nodes", json.dumps(manifest).encode())
+        what = f"{count} nodes that cannot be reached were told of"
+        await lab.until(what, see.told("PeerUnroutable", f"remote-{count}"), timeout_s=15)
+
+
+def _node(name: str, address: str, pod_cidr: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"podCIDR": pod_cidr, "podCIDRs": [pod_cidr]},
+        "status": {"addresses": [{"type": "InternalIP", "address": address}]},
+    }
 
 
 async def _renewal(lab: ImpatientLab, see: _Sight) -> None:
@@ -229,6 +245,13 @@ class _Sight:
         async def told() -> bool:
             events = (await self.get("/api/v1/namespaces/default/events"))["items"]
             return any((e["reason"], e["involvedObject"]["name"]) == ("CIDRAssigned", node) for e in events)
+
+        return told
+
+    def told(self, reason: str, word: str) -> Callable[[], Awaitable[bool]]:
+        async def told() -> bool:
+            events = (await self.get("/api/v1/namespaces/default/events"))["items"]
+            return any(e["reason"] == reason and word in e["message"] for e in events)
 
         return told
 

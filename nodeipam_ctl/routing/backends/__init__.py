@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from nodeipam_ctl.errors import UsageError
-from nodeipam_ctl.model import Finding
+from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Address, Family, Network, family_of
 from nodeipam_ctl.routing.state import HostObject, Route, Sysctl
 from nodeipam_ctl.routing.view import NodeView, OnLink, Peer, UnderlayLink
@@ -133,6 +133,7 @@ def unroutable(peer: Peer, cidr: Network, why: str, remedy: str) -> Toward:
     return Toward(
         findings=(
             Finding(
+                severity=Severity.ERROR,
                 code="PeerUnroutable",
                 subject=f"node/{peer.name}",
                 message=f"peer {peer.name} unroutable: {why}; podCIDR {cidr} has no route",
