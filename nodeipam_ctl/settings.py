@@ -88,6 +88,7 @@ class AgentSettings:
         subnet_env: where flannel's CNI plugin looks for our values; None writes none.
         docker_opts: an environment file with options for dockerd; None writes none.
         network_unavailable: keep the Node's NetworkUnavailable condition true to reality; off when a cloud does it.
+        taint: keep the taint node.kubernetes.io/network-unavailable:NoSchedule as well, where no node lifecycle controller does.
     """
 
     node_name: str
@@ -120,5 +121,6 @@ class AgentSettings:
     subnet_env: Path | None = None
     docker_opts: Path | None = None
     network_unavailable: bool = True
+    taint: bool = False
     log_format: str = "auto"
     log_level: str = "info"

@@ -20,6 +20,7 @@ from nodeipam_ctl.agent.metrics import AgentMetrics
 from nodeipam_ctl.agent.news import News
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
+from nodeipam_ctl.agent.taint import TaintWriter
 from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
@@ -77,6 +78,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._feed = Feed(client, settings, changed=self._wake.set)
         self._condition = ConditionWriter(client, settings.node_name)
+        self._taint = TaintWriter(client, settings.node_name)
         self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
         self._events = EventRecorder(client, component=_COMPONENT, instance=settings.node_name)
@@ -85,7 +87,6 @@ class Agent:
         self._relist_at_s: float | None = None
         self._retry_at_s: float | None = None
         self._news_at_s: float | None = None
-        self._told = not settings.network_unavailable
         self._turn: Turn | None = None
         self._alive_s = _loop_time_s()
         self.readiness.check("feed", self._feed_problem)
@@ -181,10 +182,13 @@ class Agent:
 
     async def _tell_condition(self, turn: Turn) -> None:
         node = self._feed.own_node
-        if node is None or not self.settings.network_unavailable:
+        if node is None:
             return
-        self._told = await self._condition.tell(node, turn.desired.waiting or _essential_failure(turn))
-        if not self._told:
+        waiting = turn.desired.waiting or _essential_failure(turn)
+        told = not self.settings.network_unavailable or await self._condition.tell(node, waiting)
+        if self.settings.taint:
+            told &= await self._taint.tell(node, unavailable=bool(waiting))
+        if not told:
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     async def _tell_flannel(self, turn: Turn) -> None:

@@ -166,6 +166,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     default=True,
     help="Keep the Node's NetworkUnavailable condition true to what is so.",
 )
+@flag(
+    "--taint/--no-taint",
+    default=False,
+    help="Keep the taint node.kubernetes.io/network-unavailable:NoSchedule as well: for clusters whose node lifecycle "
+    "controller does not make it from the condition.",
+)
 @flags.log_format
 @flags.log_level
 def command(
@@ -202,6 +208,7 @@ def command(
     plan: bool,
     print_sysctls: bool,
     network_unavailable: bool,
+    taint: bool,
     log_format: str,
     log_level: str,
 ) -> int:
@@ -241,6 +248,7 @@ def command(
         subnet_env=subnet_env,
         docker_opts=docker_opts,
         network_unavailable=network_unavailable,
+        taint=taint,
         log_format=log_format,
         log_level=log_level,
     )

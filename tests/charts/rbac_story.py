@@ -25,7 +25,8 @@ from nodeipam_ctl.demo.apiserver.auth import User
 from nodeipam_ctl.demo.apiserver.rbac import Attributes, Authorizer
 from nodeipam_ctl.demo.inside import main
 from nodeipam_ctl.demo.lab import Lab
-from nodeipam_ctl.demo.processes import LabError
+from nodeipam_ctl.demo.machines import Machine
+from nodeipam_ctl.demo.processes import Daemon, LabError
 from nodeipam_ctl.demo.report import Report
 from nodeipam_ctl.demo.sandbox import plugin_dir
 from nodeipam_ctl.demo.story import Story
@@ -34,6 +35,7 @@ from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.prefixes import parse_network
 from tests.charts.chart import NAMESPACE, ROOT
 
+_TAINT = "node.kubernetes.io/network-unavailable"
 _POOLS = "/apis/nodeipam.dev/v1alpha1/clustercidrs"
 _PATIENCE_S = 1.5
 """How long a story may go on after the first refusal before it counts as failed, in seconds."""
@@ -61,6 +63,13 @@ class ImpatientLab(Lab):
 
     authorizer: RecordingAuthorizer
 
+    async def _start_agent(self, machine: Machine) -> Daemon:
+        # As by a kubelet with --register-with-taints: whose agent keeps the taint must remove it.
+        taint = {"key": _TAINT, "effect": "NoSchedule"}
+        body = json.dumps({"spec": {"taints": [taint] if "NODEIPAM_TAINT" in os.environ else None}})
+        await self.control.client.patch(f"/api/v1/nodes/{machine.name}", body.encode())
+        return await Lab._start_agent(self, machine)
+
     async def until(
         self, what: str, probe: Callable[[], bool] | Callable[[], Awaitable[bool]], *, timeout_s: float
     ) -> float:
@@ -87,7 +96,7 @@ async def play(request: dict[str, Any]) -> int:
 
 
 async def _outcome(request: dict[str, Any]) -> dict[str, Any]:
-    os.environ["NODEIPAM_FEED"] = request["feed"]  # the lab gives its agents no such flag
+    os.environ.update(request["flags"])  # the lab gives its agents no such flags
     machines.lay_entrance()
     await segment.lay()
     plane = await control.start_api_server(socket.socket(fileno=request["socket"]))
@@ -139,6 +148,7 @@ async def _effects(lab: ImpatientLab) -> None:
         ("the pool has a finalizer", see.pool_is_held),
         ("nodes were told of their podCIDRs", see.assignment_was_told),
         ("no node says that its network is unavailable", see.network_is_available),
+        ("no node is tainted for it", see.nothing_is_tainted),
     ):
         await lab.until(what, probe, timeout_s=10)
     await _refusals(lab, see)
@@ -259,6 +269,10 @@ class _Sight:
         nodes = (await self.get("/api/v1/nodes"))["items"]
         conditions = [{c["type"]: c["status"] for c in node["status"]["conditions"]} for node in nodes]
         return all(found.get("NetworkUnavailable") == "False" for found in conditions)
+
+    async def nothing_is_tainted(self) -> bool:
+        nodes = (await self.get("/api/v1/nodes"))["items"]
+        return all(taint["key"] != _TAINT for node in nodes for taint in node["spec"].get("taints") or [])
 
     def refusals_told(self, least: int) -> Callable[[], Awaitable[bool]]:
         async def told() -> bool:

@@ -74,6 +74,7 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
         "nonMasqueradeCIDRs": ["192.168.0.0/16"],
         "flannelCompat": True,
         "forwardAccept": False,
+        "taint": True,
     }
 
     parsed = _parsed(_container(values, "agent"))
@@ -83,7 +84,7 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
     assert (parsed["vxlan_vni"], parsed["vxlan_port"], parsed["direct_routing"]) == (7, 4789, True)
     assert (parsed["cni_flavour"], parsed["network_unavailable"]) == ("bridge", False)
     assert (parsed["feed"], parsed["masquerade"], parsed["flannel_compat"]) == ("nodes", False, True)
-    assert parsed["forward_accept"] is False
+    assert (parsed["forward_accept"], parsed["taint"]) == (False, True)
     assert [str(network) for network in parsed["non_masquerade_cidr"]] == ["192.168.0.0/16"]
     assert [str(network) for network in parsed["service_cidr"]] == ["10.96.0.0/12"]
 

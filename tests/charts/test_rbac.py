@@ -40,9 +40,9 @@ class Outcome(NamedTuple):
     refused: set[Grant]
 
 
-def _permissions(feed: str = "slices") -> list[Manifest]:
+def _permissions(feed: str = "slices", *, taint: bool = False) -> list[Manifest]:
     values = values_of("host-gw")
-    values["agent"]["feed"] = feed
+    values["agent"] |= {"feed": feed, "taint": taint}
     return [manifest for manifest in manifests(values) if manifest["kind"] in _KINDS]
 
 
@@ -81,13 +81,13 @@ def _rules() -> Iterator[Any]:
             yield pytest.param(role["metadata"]["name"], place, id=says)
 
 
-def _tell(permissions: list[Manifest], folder: Path, feed: str = "slices") -> Outcome:
+def _tell(permissions: list[Manifest], folder: Path, feed: str = "slices", *, taint: bool = False) -> Outcome:
     file = folder / "outcome.json"
     with socket.create_server(("127.0.0.1", 0)) as listening:
         request = {
             "manifests": permissions,
             "accounts": _ACCOUNTS,
-            "feed": feed,
+            "flags": {"NODEIPAM_FEED": feed} | ({"NODEIPAM_TAINT": "true"} if taint else {}),
             "socket": listening.fileno(),
             "outcome": str(file),
         }
@@ -97,8 +97,10 @@ def _tell(permissions: list[Manifest], folder: Path, feed: str = "slices") -> Ou
     assert code == (1 if outcome["failure"] else 0)
     used: set[Grant] = set()
     refused: set[Grant] = set()
-    named = {(g.program, g.verb, g.resource): g.name for g in _grants(_permissions(feed)) if g.name}
-    everywhere = {g[:4] for g in _grants(_permissions(feed)) if not g.namespace}
+    named = {
+        (g.program, g.verb, g.resource): g.name for g in _grants(_permissions(feed, taint=taint)) if g.name
+    }
+    everywhere = {g[:4] for g in _grants(_permissions(feed, taint=taint)) if not g.namespace}
     for user, asked, allowed in outcome["asked"]:
         program, verb, group = _program(user), asked["verb"], asked["group"]
         resource = f"{asked['resource']}/{asked['subresource']}".rstrip("/")
@@ -108,13 +110,24 @@ def _tell(permissions: list[Manifest], folder: Path, feed: str = "slices") -> Ou
     return Outcome(outcome["failure"], used, refused)
 
 
-@pytest.mark.parametrize("feed", ["slices", "nodes"])
-def test_the_story_passes_with_every_grant_used_and_nothing_refused(feed: str, tmp_path: Path) -> None:
-    outcome = _tell(_permissions(feed), tmp_path, feed)
+@pytest.mark.parametrize(
+    ("feed", "taint"),
+    [
+        pytest.param("slices", False, id="as by default"),
+        pytest.param("nodes", False, id="learning from Nodes"),
+        pytest.param("slices", True, id="keeping the taint"),
+    ],
+)
+def test_the_story_passes_with_every_grant_used_and_nothing_refused(
+    feed: str, taint: bool, tmp_path: Path
+) -> None:
+    permissions = _permissions(feed, taint=taint)
+
+    outcome = _tell(permissions, tmp_path, feed, taint=taint)
 
     assert outcome.failure == ""
     assert outcome.refused == set()
-    assert outcome.used == _grants(_permissions(feed))
+    assert outcome.used == _grants(permissions)
 
 
 @pytest.mark.parametrize(("role_name", "place"), list(_rules()))

@@ -9,6 +9,7 @@ from sys import intern
 import msgspec
 from msgspec import Raw
 
+from nodeipam_ctl.errors import Permanent
 from nodeipam_ctl.kube.wire.envelope import BAD_JSON, Lenient, Metadata, lenient_metadata, rfc3339, seconds
 from nodeipam_ctl.model import Node, NodeName, NodeUID
 from nodeipam_ctl.prefixes import Address, Network, family_of, parse_address, parse_masked, parse_network
@@ -16,6 +17,7 @@ from nodeipam_ctl.prefixes import Address, Network, family_of, parse_address, pa
 NODES = "/api/v1/nodes"
 
 _KEPT_ANNOTATIONS = ("nodeipam.dev/", "flannel.alpha.coreos.com/")
+_TAINT = {"key": "node.kubernetes.io/network-unavailable", "effect": "NoSchedule"}
 _MOST_PROBLEMS = 10
 _NONE: Mapping[str, str] = {}
 
@@ -46,7 +48,17 @@ class _Node(msgspec.Struct, gc=False):
     status: _Status | None = None
 
 
+class _TaintedSpec(msgspec.Struct, gc=False):
+    taints: list[dict[str, object]] | None = None
+
+
+class _TaintedNode(msgspec.Struct, gc=False):
+    metadata: Metadata
+    spec: _TaintedSpec = msgspec.field(default_factory=_TaintedSpec)
+
+
 _decoder = msgspec.json.Decoder(_Node)
+_tainted_decoder = msgspec.json.Decoder(_TaintedNode)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -134,6 +146,27 @@ def network_unavailable_patch(
         "lastTransitionTime": now,
     }
     return msgspec.json.encode({"status": {"conditions": [condition]}})
+
+
+def network_unavailable_taint_patch(raw: bytes, *, unavailable: bool) -> bytes | None:
+    """A merge patch of a Node that adds the taint `node.kubernetes.io/network-unavailable:NoSchedule` or removes it; None when it need not.
+
+    Every other taint stays as it is. The server answers 409 when the Node has changed since `raw` was read.
+
+    Raises:
+        Permanent: the answer is no Node.
+    """
+    try:
+        node = _tainted_decoder.decode(raw)
+    except BAD_JSON as exc:
+        raise Permanent(f"the answer is no Node whose taints can be read: {exc}") from exc
+    present = node.spec.taints or []
+    others = [taint for taint in present if any(taint.get(k) != v for k, v in _TAINT.items())]
+    if (len(others) < len(present)) is unavailable:
+        return None
+    metadata = {"uid": node.metadata.uid, "resourceVersion": node.metadata.resourceVersion}
+    taints = [*others, _TAINT] if unavailable else others
+    return msgspec.json.encode({"metadata": metadata, "spec": {"taints": taints or None}})
 
 
 def _interned(labels: dict[str, str]) -> dict[str, str]:
