@@ -57,7 +57,8 @@ def measure(nodes: int) -> dict[str, float]:
         allocator.forget(node.uid, now=1.0)
     forgotten = time.process_time() - start
     newcomers = [
-        Node(name=NodeName(f"new-{i:06d}"), uid=NodeUID(f"new-{i}"), created_s=float(i)) for i in range(nodes // 2)
+        Node(name=NodeName(f"new-{i:06d}"), uid=NodeUID(f"new-{i}"), created_s=float(i))
+        for i in range(nodes // 2)
     ]
     start = time.process_time()
     decisions = allocator.decide(newcomers, now=2.0)
