@@ -12,6 +12,7 @@ from nodeipam_ctl.ipam.decider import Decider, Full, as_woken
 from nodeipam_ctl.ipam.eligibility import Order
 from nodeipam_ctl.ipam.holders import NO_POOL, Blocks, NodeRecord, Rest
 from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Woken
+from nodeipam_ctl.ipam.podcidrs import is_too_large
 from nodeipam_ctl.ipam.tenancy import Tenancy
 from nodeipam_ctl.ipam.waiting import WaitingRoom, arrival
 from nodeipam_ctl.model import (
@@ -92,7 +93,7 @@ class Allocator:
         if record.addresses != node.internal_ips:
             tenancy.set_addresses(record, node.internal_ips)
         if not node.pod_cidrs:
-            if record.actual:
+            if record.shown:
                 return _CONTENT  # an old event: podCIDRs never go away again
             if node.deleting:
                 self._waiting.leave(node.uid)
@@ -100,9 +101,11 @@ class Allocator:
             self._waiting.renew(node)
             return _WANTS
         blocks = families_of(node.pod_cidrs)
-        if blocks == record.actual:
+        if blocks == record.shown:
             return _CONTENT
         findings = tenancy.conflict_findings(record, blocks)
+        record.unfit = tuple(block for block in blocks if is_too_large(*block))
+        blocks = tuple(block for block in blocks if block not in record.unfit)
         returned = tuple(network_of(key, f) for f, key in record.held if (f, key) not in blocks)
         self._end_rests(blocks, record.name)
         tenancy.hold(record, actual=blocks)
@@ -140,7 +143,7 @@ class Allocator:
     def settle(self, uid: NodeUID) -> None:
         """The promise to this node is known to stand in its spec."""
         record = self.tenancy.records.get(uid)
-        if record is not None and record.promised and not record.actual:
+        if record is not None and record.promised and not record.shown:
             self.tenancy.hold(record, actual=record.promised)
 
     def release(self, uid: NodeUID, blocks: Iterable[Network] | None = None) -> None:
@@ -210,7 +213,7 @@ class Allocator:
             if record is None or not record.seen:
                 self.observe(node, now)
                 record = self.tenancy.records[node.uid]
-            if record.actual or node.deleting or node.pod_cidrs:
+            if record.shown or node.deleting or node.pod_cidrs:
                 continue
             decision = self._decider.decide(node, record, full, now)
             if isinstance(decision, Assignment):
@@ -274,12 +277,14 @@ class Allocator:
     def _adopt(self, entry: LedgerEntry, now: float) -> bool:
         """Takes in one line; False when it can go."""
         (family, key), tenancy = (family_of(entry.cidr), key_of(entry.cidr)), self.tenancy
+        if is_too_large(family, key):
+            return False
         match entry.state:
             case LedgerState.BOUND:
                 if not entry.node_uid:
                     return True
                 record = tenancy.meet(entry.node_uid, entry.node)
-                if record.actual:
+                if record.shown:
                     return (family, key) in record.actual
                 self._end_rests(((family, key),), record.name)
                 tenancy.note(record, (family, key), entry.cluster_cidr)

@@ -10,6 +10,7 @@ from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.blocks import key_of, network_of
 from nodeipam_ctl.ipam.forecast import World, allocator_of
 from nodeipam_ctl.ipam.pages import page_key, page_name
+from nodeipam_ctl.ipam.podcidrs import is_too_large
 from nodeipam_ctl.model import Finding, LedgerEntry, LedgerPage, LedgerState, Node, NodeUID, Severity
 from nodeipam_ctl.prefixes import Family, Network, contains, family_of, sort_key
 
@@ -39,7 +40,7 @@ def audit(world: World, pages: Iterable[LedgerPage] | None, now: float) -> tuple
 def misfits(world: World, now: float) -> tuple[Finding, ...]:
     """Nodes whose podCIDRs do not fit the ClusterCIDRs: what must be empty before an import is applied."""
     allocator = allocator_of(world, now)
-    codes = {"CIDRConflict", "OutsideEveryRange", "OtherBlockSize", "UnreadablePodCIDR"}
+    codes = {"CIDRConflict", "ImpossiblePodCIDR", "OutsideEveryRange", "OtherBlockSize", "UnreadablePodCIDR"}
     return tuple(f for f in _of_nodes(world, allocator, sizes=True) if f.code in codes)
 
 
@@ -56,7 +57,7 @@ def _of_nodes(world: World, allocator: Allocator, *, sizes: bool = False) -> Ite
                 message=problem,
                 remedy="drain and delete the node so that it registers again",
             )
-        yield from allocator.tenancy.conflict_findings(record, record.actual)
+        yield from allocator.tenancy.conflict_findings(record, record.shown)
         for family, key in record.actual:
             around = list(allocator.tenancy.occupancies[family].windows_around(key))
             block = network_of(key, family)
@@ -168,8 +169,8 @@ def _of_lines(world: World, pages: tuple[LedgerPage, ...], now: float) -> Iterat
     for node in sorted(world.nodes, key=lambda n: n.name):
         for cidr in node.pod_cidrs:
             line = bound.get(cidr)
-            if page_key(key_of(cidr), family_of(cidr)) is None:
-                continue  # larger than any page: it has no line
+            if is_too_large(family_of(cidr), key_of(cidr)):
+                continue  # it has no line, and is reported already
             if line is None:
                 yield Finding(
                     code="NoLedgerLine",

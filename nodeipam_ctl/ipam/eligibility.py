@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nodeipam_ctl.ipam.blocks import key_of
+from nodeipam_ctl.ipam.podcidrs import LARGEST
 from nodeipam_ctl.ipam.selectors import canonical, keys_read, matched_requirements, reads_name
 from nodeipam_ctl.model import ClusterCIDR, FamilySpec, Node, PoolName, RefusalReason, Verdict
 from nodeipam_ctl.prefixes import Family
@@ -187,13 +188,14 @@ def _with_mask_sizes(order: Order, node: Node) -> Order:
             continue
         digits = text.removeprefix("/")
         size = int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 3 else 0
-        if not 1 <= size <= LONGEST_MASK[family]:
+        if not LARGEST[family] <= size <= LONGEST_MASK[family]:
+            bounds = f"{LARGEST[family]} to {LONGEST_MASK[family]}"
             return Order(
                 places=order.places,
                 passed_over=order.passed_over,
                 refusal=(
                     RefusalReason.BAD_ANNOTATION,
-                    f"annotation {annotation} is {text!r}; write a prefix length up to {LONGEST_MASK[family]}",
+                    f"annotation {annotation} is {text!r}; write a prefix length from {bounds}",
                 ),
             )
         asked.append((family, size))

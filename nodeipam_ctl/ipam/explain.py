@@ -76,7 +76,7 @@ def explain(world: World, node: Node, now: float) -> Explanation:
     entries = [entry for entry in world.entries if entry.state is not LedgerState.SPLIT]
     allocator = allocator_of(world, now)
     record = allocator.tenancy.records.get(node.uid)
-    findings = allocator.tenancy.conflict_findings(record, record.actual) if record is not None else ()
+    findings = allocator.tenancy.conflict_findings(record, record.shown) if record is not None else ()
     pool = allocator.pool_of(node.uid)
     free = {name: free_text(pool) for name, pool in allocator.tenancy.pools.items()}
     asked = node

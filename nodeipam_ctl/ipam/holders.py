@@ -16,12 +16,18 @@ Blocks = tuple[tuple[Family, int], ...]
 """Blocks as (family, key), IPv4 first."""
 
 
+def in_order(blocks: Blocks) -> Blocks:
+    """The same blocks, IPv4 first, then by address."""
+    return tuple(sorted(blocks, key=lambda block: (block[0] is Family.IPV6, block[1])))
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class NodeRecord:
     """One node, by uid, and what it holds: what its `spec.podCIDRs` says, and what was promised to it before.
 
     Attributes:
         actual: blocks in the node's spec; they never change once they are there.
+        unfit: blocks in the node's spec that are too large to be a node's (`podcidrs.py`): they hold nothing.
         promised: blocks of an assignment, or of a ledger line, that the node's spec does not show yet.
         whole: the promise is a whole answer; one that was read from the ledger, or of which a part failed, may lack a
             family.
@@ -38,6 +44,7 @@ class NodeRecord:
     name: NodeName
     created_s: float = 0.0
     actual: Blocks = ()
+    unfit: Blocks = ()
     promised: Blocks = ()
     whole: bool = False
     noted: Blocks = ()
@@ -46,6 +53,11 @@ class NodeRecord:
     seen: bool = False
     addresses: tuple[Address, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
+
+    @property
+    def shown(self) -> Blocks:
+        """Every block in the node's spec, whether it can be one or not, IPv4 first."""
+        return in_order((*self.actual, *self.unfit)) if self.unfit else self.actual
 
     @property
     def held(self) -> Blocks:

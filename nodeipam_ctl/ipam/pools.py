@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from nodeipam_ctl.ipam.blocks import collide, covers, families_of, key_of, length_of, network_of
+from nodeipam_ctl.ipam.podcidrs import LARGEST
 from nodeipam_ctl.ipam.window import Occupancy, Window
 from nodeipam_ctl.model import ClusterCIDR, Finding, NodeName, PoolName, Severity
 from nodeipam_ctl.prefixes import Family, family_of
@@ -65,8 +66,11 @@ def unusable(pool: ClusterCIDR) -> str | None:
         if not spec.cidrs:
             return f"{family} has no range; give cidrs or leave the family out"
         if not 1 <= spec.node_mask_size <= family.bits:
+            return f"{family} nodeMaskSize {spec.node_mask_size} is not a prefix length; use {LARGEST[family]} to {family.bits}"
+        if spec.node_mask_size < LARGEST[family]:
             return (
-                f"{family} nodeMaskSize {spec.node_mask_size} is not a prefix length; use 1 to {family.bits}"
+                f"a node block of /{spec.node_mask_size} is larger than any page of the ledger holds; "
+                f"use a nodeMaskSize of {LARGEST[family]} or more"
             )
         for cidr in (*spec.cidrs, *spec.exclude):
             if family_of(cidr) is not family:

@@ -22,7 +22,7 @@ def findings(allocator: Allocator, now: float) -> Iterator[Finding]:
     """What the present waiting nodes and counts call for, after the allocator has decided about every node."""
     for record in sorted(allocator.tenancy.records.values(), key=lambda r: r.name):
         waits_s = now - record.created_s
-        if record.seen and record.promised and not record.actual and waits_s > _SERVED_WITHIN_S:
+        if record.seen and record.promised and not record.shown and waits_s > _SERVED_WITHIN_S:
             yield Finding(
                 severity=Severity.ERROR,
                 code="NotServed",

@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.blocks import key_of, key_of_address, length_of, network_of
 from nodeipam_ctl.ipam.eligibility import Order, Place
-from nodeipam_ctl.ipam.holders import Blocks, Exclusion, NodeRecord, Promise, Rest
+from nodeipam_ctl.ipam.holders import Blocks, Exclusion, NodeRecord, Promise, Rest, in_order
+from nodeipam_ctl.ipam.podcidrs import impossible, is_too_large
 from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.ipam.rests import Rests
 from nodeipam_ctl.ipam.window import Occupancy
@@ -66,7 +67,7 @@ class Tenancy:
 
     def promise(self, record: NodeRecord, blocks: Blocks, pool: PoolName) -> None:
         """A node is promised blocks of a ClusterCIDR, which a search just found free, beside what it was promised."""
-        record.promised = blocks if not record.promised else _by_family((*record.promised, *blocks))
+        record.promised = blocks if not record.promised else in_order((*record.promised, *blocks))
         record.whole = True
         for family, key in blocks:
             self.occupancies[family].add(key, record, known_free=True)
@@ -103,7 +104,7 @@ class Tenancy:
         if any(family is block[0] for family, _ in promised):
             noted = (*noted, block)
         else:
-            promised = _by_family((*promised, block))
+            promised = in_order((*promised, block))
         self.hold(record, actual=(), promised=promised, noted=noted, pool=pool or None)
 
     def attribute(self, record: NodeRecord, *, prefer: PoolName | None = None) -> None:
@@ -266,9 +267,14 @@ class Tenancy:
             )
 
     def conflict_findings(self, record: NodeRecord, blocks: Blocks) -> tuple[Finding, ...]:
-        """What is wrong with a node holding these blocks: somebody else holds a part of them."""
+        """What is wrong with a node showing these blocks: they can be nobody's, or somebody else holds a part of them."""
         found = []
         for family, key in blocks:
+            finding = impossible(record.name, family, key)
+            if finding is not None:
+                found.append(finding)
+            if is_too_large(family, key):
+                continue
             space = self.occupancies[family].space
             for other in space.touching(key):
                 for holder in space.holders(other):
@@ -291,7 +297,3 @@ class Tenancy:
                         )
                     )
         return tuple(found)
-
-
-def _by_family(blocks: Blocks) -> Blocks:
-    return tuple(sorted(blocks, key=lambda block: (block[0] is Family.IPV6, block[1])))

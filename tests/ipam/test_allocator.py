@@ -235,7 +235,10 @@ def test_a_node_being_deleted_without_pod_cidrs_is_left_alone() -> None:
             {"ipv4-mask-size": "no"}, RefusalReason.BAD_ANNOTATION, "'no'", id="a mask size that is no number"
         ),
         pytest.param(
-            {"ipv4-mask-size": "31"}, RefusalReason.BAD_ANNOTATION, "up to 30", id="a mask size out of bounds"
+            {"ipv4-mask-size": "31"}, RefusalReason.BAD_ANNOTATION, "9 to 30", id="a mask size out of bounds"
+        ),
+        pytest.param(
+            {"ipv4-mask-size": "8"}, RefusalReason.BAD_ANNOTATION, "9 to 30", id="larger than a page's blocks"
         ),
         pytest.param(
             {"ipv4-mask-size": "20"}, RefusalReason.FULL, "no free IPv4 block of /20", id="a block too large"

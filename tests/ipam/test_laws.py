@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.blocks import key_of, network_of
 from nodeipam_ctl.ipam.holders import NodeRecord
+from nodeipam_ctl.ipam.pages import page_of
 from nodeipam_ctl.model import (
     Assignment,
     ClusterCIDR,
@@ -38,6 +39,9 @@ FOREIGN = (
     "fd00::/126",
     "fd00::18/127",
     "192.0.2.0/24",
+    "0.0.0.0/0",
+    "10.0.0.0/8",
+    "fd00::/32",
 )
 NAMES = tuple(f"n{i}" for i in range(8))
 
@@ -182,8 +186,8 @@ class World(RuleBasedStateMachine):
         self.allocator.tick(self.now)
 
     def taken(self) -> list[Network]:
-        """Every block that a node has, or that was promised and is not settled."""
-        shown = [b for n in self.nodes.values() for b in n.pod_cidrs]
+        """Every block that a node has, or that was promised and is not settled; what can be no podCIDR is nobody's."""
+        shown = [b for n in self.nodes.values() for b in n.pod_cidrs if page_of(b) is not None]
         return shown + [b for a in self.open.values() for b in a.pod_cidrs]
 
     @invariant()
