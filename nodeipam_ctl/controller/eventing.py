@@ -66,9 +66,9 @@ class NodeEvents:
         if key in self._conflicts:
             return False
         self._conflicts.add(key)
-        self._recorder.warning(
-            _node(node.name, node.uid), "CIDRConflict", f"{finding.message}; {finding.remedy}"
-        )
+        message = f"{finding.message}; {finding.remedy}"
+        # Each its own Event: that another allocator is at work must not cover what its podCIDR collides with.
+        self._recorder.warning(_node(node.name, node.uid), "CIDRConflict", message, topic=message)
         return True
 
     def reused_early(self, woken: Woken, uid: NodeUID) -> None:
@@ -78,6 +78,7 @@ class NodeEvents:
             "CIDRReusedEarly",
             f"got {woken.cidr} before its rest after node {woken.node} was over, because ClusterCIDR {woken.pool} has no "
             "other block; append a range to it",
+            topic=str(woken.cidr),
         )
 
     def gone(self, uid: NodeUID) -> None:

@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 __all__ = ["EventRecorder", "EventType", "Target"]
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str, str]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,8 +56,9 @@ class _Told:
 class EventRecorder:
     """Takes Events without ever waiting; a task that runs `run` sends them.
 
-    The same reason about the same object is one Event whose count grows and whose message is the newest. What waits is
-    bounded: the oldest is dropped. Attempts are bounded: an Event is a courtesy.
+    The same reason about the same object is one Event whose count grows and whose message is the newest; a `topic` tells
+    apart what a newer message must not cover. What waits is bounded: the oldest is dropped. Attempts are bounded: an Event
+    is a courtesy.
 
     Args:
         per_second: how many requests it makes at most, on average; `burst` at once.
@@ -109,14 +110,14 @@ class EventRecorder:
         """Tells that something expected happened."""
         self.record(target, EventType.NORMAL, reason, message)
 
-    def warning(self, target: Target, reason: str, message: str) -> None:
+    def warning(self, target: Target, reason: str, message: str, *, topic: str = "") -> None:
         """Tells that somebody should look."""
-        self.record(target, EventType.WARNING, reason, message)
+        self.record(target, EventType.WARNING, reason, message, topic=topic)
 
-    def record(self, target: Target, kind: EventType, reason: str, message: str) -> None:
+    def record(self, target: Target, kind: EventType, reason: str, message: str, *, topic: str = "") -> None:
         """Takes one Event; never waits and never fails."""
         now_s = self._wall_clock()
-        key = (target.uid or target.name, reason, kind.value)
+        key = (target.uid or target.name, reason, kind.value, topic)
         pending = self._waiting.get(key)
         if pending is not None:
             pending.count += 1

@@ -91,6 +91,17 @@ async def test_the_same_again_is_counted_on_the_same_event_with_the_newest_messa
     assert events["worker-2"]["count"] == 1
 
 
+async def test_what_is_another_topic_is_another_event_and_covers_nothing() -> None:
+    async with world() as w:
+        recorder = w.recorder()
+        for message in ("it overlaps worker-2", "somebody else set it", "it overlaps worker-2"):
+            recorder.warning(NODE, "CIDRConflict", message, topic=message)
+        await recorder.turn()
+        await recorder.turn()
+        told = {event["message"]: event["count"] for event in await w.events()}
+    assert told == {"it overlaps worker-2": 2, "somebody else set it": 1}
+
+
 async def test_an_event_that_the_server_forgot_is_made_anew() -> None:
     async with world() as w:
         recorder = w.recorder()
