@@ -11,7 +11,7 @@
         ├── NotFound        404
         ├── Conflict        409: somebody else changed it first
         ├── AlreadyExists   409 on create
-        ├── Expired         410: the resourceVersion is older than the server's history
+        ├── Expired         410, 504: the resourceVersion is outside the server's history
         └── Invalid         400, 415, 422: the server refuses the content
 """
 
@@ -63,7 +63,7 @@ class AlreadyExists(Permanent):
 
 
 class Expired(Permanent):
-    """The resourceVersion or continue token is older than the server's history: list again."""
+    """The resourceVersion or continue token is older than the server's history, or in its future: list again."""
 
 
 class Invalid(Permanent):

@@ -43,8 +43,9 @@ from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.kube.auth import Access, load
 from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.kube.deltas import Delta, Removed
 from nodeipam_ctl.kube.events import EventRecorder
-from nodeipam_ctl.kube.informer import Delta, Informer, Removed
+from nodeipam_ctl.kube.informer import Informer
 from nodeipam_ctl.kube.lease import Elector, leadership
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, LedgerPage, Node, ServiceCIDR
@@ -182,6 +183,7 @@ class Controller:
         counters = ControllerMetrics(metrics)
         allocator = Allocator()
         queue = NodeQueue(window_s=settings.batch_window_s)
+        self._reachability = client.reachability
         self._recorder = EventRecorder(client, component=COMPONENT, instance=identity)
         told = NodeEvents(self._recorder, monotonic=time.monotonic)
         self._status = StatusWriter(client, self.pool_views, clock=clock)
@@ -198,6 +200,7 @@ class Controller:
             changed=self._status.changed,
             clock=clock,
             monotonic=time.monotonic,
+            certain=client.reachability.certain,
             allocate=settings.allocate,
         )
         self._surroundings = Surroundings(
@@ -289,12 +292,18 @@ class Controller:
         readiness.check("nodes", lambda: why_stale(self._nodes))
         readiness.check("servicecidrs", lambda: why_stale(self._services))
         readiness.check("clustercidrs", lambda: self._pools.problem)
-        readiness.check(
-            "allocation", lambda: "" if self.started.is_set() else "waits for the first complete lists"
-        )
+        readiness.check("allocation", self._why_not_allocating)
         if self._pages is not None and self._keeper is not None:
             pages, keeper = self._pages, self._keeper
             readiness.check("ledger", lambda: why_stale(pages) or keeper.problem)
+
+    def _why_not_allocating(self) -> str:
+        if not self.started.is_set():
+            return "waits for the first complete lists"
+        doubted = self._reachability.doubted
+        if doubted:
+            return f"the API server was lost; waits until these are known to be as it has them now: {', '.join(doubted)}"
+        return ""
 
     def _on_node(self, delta: Delta[Node]) -> None:
         self.reconciler.on_node(delta)

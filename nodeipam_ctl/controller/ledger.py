@@ -22,7 +22,7 @@ from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.ipam.page_writes import Conflict, PageWrite
 from nodeipam_ctl.ipam.pages import page_name, page_of
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
 from nodeipam_ctl.kube.wire.envelope import Unreadable, decode_metadata
 from nodeipam_ctl.kube.wire.slices import decode_slice
 from nodeipam_ctl.model import (

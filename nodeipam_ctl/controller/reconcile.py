@@ -13,7 +13,7 @@ waits for a request: the ledger and the patcher call back.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 import structlog
@@ -23,7 +23,7 @@ from nodeipam_ctl.controller.patcher import Outcome, Settled
 from nodeipam_ctl.controller.queue import NodeQueue
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.outcomes import Released, Woken
-from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
 from nodeipam_ctl.model import Assignment, ClusterCIDR, Decision, Finding, Node, NodeUID, Refusal
 from nodeipam_ctl.prefixes import Network
 
@@ -130,6 +130,7 @@ class Reconciler:
         changed: called when the ClusterCIDRs' usage may have changed.
         clock: seconds since the epoch.
         monotonic: seconds, for durations.
+        certain: waits until what we know is surely the server's; nothing is decided before.
         allocate: False only mirrors what others allocate.
     """
 
@@ -144,6 +145,7 @@ class Reconciler:
         changed: Callable[[], None],
         clock: Callable[[], float],
         monotonic: Callable[[], float],
+        certain: Callable[[], Awaitable[None]],
         allocate: bool = True,
     ) -> None:
         self.allocator = allocator
@@ -154,6 +156,7 @@ class Reconciler:
         self._changed = changed
         self._clock = clock
         self._monotonic = monotonic
+        self._certain = certain
         self._allocate = allocate
         self._seen_at_s: dict[NodeUID, float] = {}
         self._due: asyncio.TimerHandle | None = None
@@ -169,7 +172,9 @@ class Reconciler:
         self._running = True
         try:
             while True:
-                self.turn(await self.queue.batch())
+                batch = await self.queue.batch()
+                await self._certain()
+                self.turn(batch)
         finally:
             for timer in (self._due, *self._retries.values()):
                 if timer is not None:

@@ -8,7 +8,7 @@ import structlog
 
 from nodeipam_ctl.ipam import occupied
 from nodeipam_ctl.ipam.allocator import Allocator
-from nodeipam_ctl.kube.informer import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import ClusterCIDR, Finding, Node, NodeUID, ServiceCIDR
 from nodeipam_ctl.prefixes import Address, Network

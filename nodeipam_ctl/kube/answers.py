@@ -33,6 +33,14 @@ class _Details(msgspec.Struct):
     retryAfterSeconds: float = 0  # noqa: N815 - the API's spelling
 
 
+class _Cause(msgspec.Struct):
+    reason: str = ""
+
+
+class _Causes(msgspec.Struct):
+    causes: tuple[_Cause, ...] = ()
+
+
 def parse_status(body: bytes) -> tuple[str, str, int, float | None]:
     """Message, reason, code and retryAfterSeconds of a meta/v1 Status; empty values for anything else."""
     try:
@@ -73,6 +81,8 @@ def error_of(
             return AlreadyExists(text) if reason == "AlreadyExists" else Conflict(text)
         case 410:
             return Expired(text)
+        case 504 if _is_in_the_future(body):
+            return Expired(text)
         case 429:
             return Transient(text, retry_after_s=retry_after_s)
         case _ if code >= 500:
@@ -81,6 +91,16 @@ def error_of(
             return Invalid(text)
         case _:
             return Permanent(text)
+
+
+def _is_in_the_future(body: bytes) -> bool:
+    """Whether a refused list asked for a resourceVersion that the server has not reached: its history may have been set back."""
+    try:
+        details = msgspec.json.decode(body, type=_Status).details
+        causes = msgspec.json.decode(details, type=_Causes).causes if details else ()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return any(cause.reason == "ResourceVersionTooLarge" for cause in causes)
 
 
 def _phrase(code: int) -> str:

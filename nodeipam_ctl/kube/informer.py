@@ -19,7 +19,9 @@ from nodeipam_ctl.errors import Expired, NodeIPAMError, NotFound, Permanent, Tra
 from nodeipam_ctl.kube.answers import error_of, parse_status
 from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client, SilentWatch, query
-from nodeipam_ctl.kube.wire.envelope import decode_event, decode_list, decode_metadata
+from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.history import is_behind, recognise, version_of
+from nodeipam_ctl.kube.wire.envelope import decode_event, decode_list
 
 log = structlog.get_logger(__name__)
 
@@ -28,31 +30,6 @@ T = TypeVar("T")
 _SHORT_WATCH_S = 1.0
 _ABSENCES_BELIEVED = 3
 """A server that is starting may say 404 for custom resources that do exist."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Added(Generic[T]):
-    """An object that was not there before."""
-
-    new: T
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Changed(Generic[T]):
-    """An object whose record differs from what it was; the key is the same."""
-
-    old: T
-    new: T
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removed(Generic[T]):
-    """An object that is gone."""
-
-    old: T
-
-
-Delta = Added[T] | Changed[T] | Removed[T]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,11 +116,17 @@ class Informer(Generic[T]):
         self._sleep = sleep
         self._version = ""
         self._list_wanted = True
+        self._lost = False
         self._watching_since_s: float | None = None
         self._window: asyncio.Timeout | None = None
         self._fingerprints: dict[str, int] = {}
         self._absences = 0
         self._unnamed = 0
+
+    @property
+    def version(self) -> str:
+        """The resourceVersion that the store is at; empty before the first list."""
+        return self._version
 
     def relist(self) -> None:
         """Asks for a fresh complete list, now: a watch that is open is ended for it."""
@@ -153,8 +136,9 @@ class Informer(Generic[T]):
 
     async def run(self) -> None:
         """Lists and watches for ever; ends only by cancellation or by a bug."""
-        while True:
-            await self.turn()
+        with self._client.reachability.when_replaced(self._replaced):
+            while True:
+                await self.turn()
 
     async def turn(self) -> None:
         """One list if one is needed, one watch until it ends, and the wait after a failure."""
@@ -163,12 +147,12 @@ class Informer(Generic[T]):
         try:
             if fresh:
                 await self.list_once()
-            if (
-                not self._list_wanted
-            ):  # `relist` may have been called during the list, which may be older than its reason
+            # `relist` may have been called during the list, which may be older than its reason.
+            if not self._list_wanted:
                 await self.watch_once()
         except Expired as exc:
             log.info("list_wanted", resource=self.resource.name, reason=str(exc))
+            self._client.reachability.doubt(self.resource.name)
             if self._watched_long():
                 self._backoff.reset()
             elif fresh:  # the list itself expired between two pages, or at once the version that it gave
@@ -225,6 +209,7 @@ class Informer(Generic[T]):
             self._put(key, record)
         self._fingerprints.clear()
         self._version = version
+        self._lost = False
         self.lists += 1
         if not self.synced.is_set():
             log.info("resource_listed", resource=self.resource.name, objects=len(self.store))
@@ -243,11 +228,16 @@ class Informer(Generic[T]):
             return
         timing = self._timing
         heard = False
+        if self._lost:
+            one = self._path(limit=1, resourceVersion=self._version, resourceVersionMatch="NotOlderThan")
+            await recognise(
+                self._client, one, version=self._version, knows_any=bool(self.store), fits=self._fits
+            )
+            if self._list_wanted:
+                return
+        watch_s = int(random.uniform(timing.watch_s / 2, timing.watch_s)) or 1
         path = self._path(
-            watch="1",
-            resourceVersion=self._version,
-            allowWatchBookmarks="true",
-            timeoutSeconds=int(random.uniform(timing.watch_s / 2, timing.watch_s)) or 1,
+            watch="1", resourceVersion=self._version, allowWatchBookmarks="true", timeoutSeconds=watch_s
         )
         try:
             async with (
@@ -258,6 +248,8 @@ class Informer(Generic[T]):
                 async for line in lines:
                     heard = True
                     self.take(line)
+            if self._clock() - (self._watching_since_s or 0) < watch_s - _SHORT_WATCH_S:
+                self._connection_lost()  # ended before its time: the server stops, and another may take its place
         except TimeoutError:
             if not self._list_wanted:
                 raise
@@ -270,16 +262,26 @@ class Informer(Generic[T]):
             self._window = None
 
     def take(self, line: bytes) -> None:
-        """One line of a watch into the store and, if it matters, to the handler.
+        """One line of our watch into the store and, if it matters, to the handler.
 
         Raises:
-            Expired: the line says that the version is too old.
+            Expired: the line says that the version is too old, or its own is older than ours: the server's history was set back.
             NodeIPAMError: the line is another error, or no event at all.
         """
+        version = self.apply(line)
+        if is_behind(version, self._version):
+            self._client.reachability.replaced()
+            raise Expired(
+                f"WATCH {self.resource.path}: the server is at {version}, behind our {self._version}"
+            )
+        self._version = version or self._version
+
+    def apply(self, line: bytes) -> str:
+        """One line of anybody's watch into the store and to the handler; its version, but our own place stays."""
         kind, raw = decode_event(line)
         match kind:
             case "ADDED" | "MODIFIED":
-                self._advance(self._present(raw))
+                return self._present(raw)
             case "DELETED":
                 record = self._decode(raw)
                 if record is not None:
@@ -288,15 +290,9 @@ class Informer(Generic[T]):
                     old = self.store.pop(key, None)
                     if old is not None:
                         self._handler(Removed(old=old))
-                self._advance(_version_of(raw))
+                return version_of(raw)
             case "BOOKMARK":
-                version = _version_of(raw)
-                # Versions of one resource can be compared as numbers (KEP-5504).
-                if version.isdecimal() and self._version.isdecimal() and int(version) < int(self._version):
-                    raise Expired(
-                        f"WATCH {self.resource.path}: the server is at {version}, behind our {self._version}"
-                    )
-                self._advance(version)
+                return version_of(raw)
             case "ERROR":
                 _, _, code, _ = parse_status(bytes(raw))
                 raise error_of(f"WATCH {self.resource.path}", code or 500, bytes(raw))
@@ -310,12 +306,12 @@ class Informer(Generic[T]):
             return glance[1]
         record = self._decode(raw)
         if record is None:
-            return _version_of(raw)
+            return version_of(raw)
         key = self.resource.key(record)
         self._put(key, record)
         if glance is not None:
             self._fingerprints[key] = glance[2]
-        return glance[1] if glance is not None else _version_of(raw)
+        return glance[1] if glance is not None else version_of(raw)
 
     def _put(self, key: str, record: T) -> None:
         old = self.store.get(key)
@@ -332,10 +328,6 @@ class Informer(Generic[T]):
             if self._unnamed == 1:
                 log.warning("object_ignored", resource=self.resource.name, reason="it has no readable name")
         return record
-
-    def _advance(self, version: str) -> None:
-        if version:
-            self._version = version
 
     async def _page(self, more: str) -> tuple[tuple[Raw, ...], str, str | None]:
         """Items and resourceVersion of one page, and the token of the next; None after the last."""
@@ -362,9 +354,27 @@ class Informer(Generic[T]):
             },
         )
 
+    def _fits(self, raw: Raw) -> bool:
+        glance = self.resource.glance(raw) if self.resource.glance is not None else None
+        if glance is not None and self._fingerprints.get(glance[0]) == glance[2]:
+            return True
+        record = self._decode(raw)
+        old = self.store.get(self.resource.key(record)) if record is not None else None
+        return record is None or (old is not None and self.resource.same(old, record))
+
+    def _replaced(self) -> None:
+        self._client.reachability.doubt(self.resource.name)
+        self.relist()
+
+    def _connection_lost(self) -> None:
+        self._lost = True
+        self._client.reachability.doubt(self.resource.name)
+
     def _watching(self) -> None:
         """The watch is open: the store is as fresh as it gets."""
+        self._lost = False
         self._client.reachability.answered()
+        self._client.reachability.trust(self.resource.name)
         self._watching_since_s = self._clock()
         self.stale_since_s = None
         self.problem = ""
@@ -373,6 +383,7 @@ class Informer(Generic[T]):
         return self._watching_since_s is not None and self._clock() - self._watching_since_s >= _SHORT_WATCH_S
 
     async def _failed(self, exc: NodeIPAMError) -> None:
+        self._connection_lost()
         if self.stale_since_s is None:
             self.stale_since_s = self._clock()
         if self._watched_long():
@@ -386,8 +397,3 @@ class Informer(Generic[T]):
         self.problem = str(exc)
         retry_after_s = exc.retry_after_s if isinstance(exc, Transient) else None
         await self._sleep(self._backoff.next_s(at_least_s=retry_after_s))
-
-
-def _version_of(raw: Raw) -> str:
-    metadata = decode_metadata(raw)
-    return metadata.resourceVersion if metadata is not None else ""

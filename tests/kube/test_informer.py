@@ -17,10 +17,12 @@ from nodeipam_ctl.demo.apiserver import ApiServer, Effect, Fault
 from nodeipam_ctl.kube.auth import Access, StaticToken
 from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.kube.informer import Added, Changed, Delta, Informer, Removed, Timing
+from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.informer import Informer, Timing
+from nodeipam_ctl.kube.reachability import Reachability
 from nodeipam_ctl.kube.resources import nodes, pod_cidr_slices
 from nodeipam_ctl.model import Node
-from tests.kube.scripted import Request, Scripted, answer, cut, end, refusal, stream
+from tests.kube.scripted import Handler, Request, Scripted, answer, cut, end, refusal, stream
 
 PATIENT = Timing(watch_s=60, silence_s=20, list_timeout_s=20, page=3)
 IMPATIENT = Timing(watch_s=60, silence_s=0.3, list_timeout_s=20, page=3)
@@ -194,6 +196,99 @@ async def test_a_server_that_comes_back_with_an_older_history_is_listed_again() 
         assert watched.informer.stale_since_s is None
 
 
+async def test_a_watch_that_was_cut_asks_for_the_history_before_it_goes_on() -> None:
+    handlers = [
+        answer(listing(50, "a")),
+        stream(then=cut),
+        answer(listing(51, "a", more="x")),
+        stream(event("ADDED", "b", 52), then=end),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        assert client.reachability.doubted == ("nodes",)
+        await informer.turn()
+        assert client.reachability.doubted == ("nodes",), "the second watch was ended long before its time"
+    question = server.requests[2].path
+    assert question == "/api/v1/nodes?limit=1&resourceVersion=50&resourceVersionMatch=NotOlderThan"
+    assert informer.lists == 1
+    assert {node.name for node in informer.store.values()} == {"a", "b"}
+
+
+async def test_a_watch_that_ends_in_its_time_goes_on_without_a_question() -> None:
+    handlers = [answer(listing(50, "a")), stream(then=end)]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), timing=Timing(watch_s=1), backoff=Backoff(first_s=0.001))
+        for _ in range(4):
+            await informer.turn()
+    assert ["limit=1&" in request.path for request in server.requests] == [False] * 5
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        pytest.param(
+            answer(
+                b'{"kind":"Status","message":"Too large resource version: 50, current: 3","reason":"Timeout","code":504,'
+                b'"details":{"causes":[{"reason":"ResourceVersionTooLarge"}],"retryAfterSeconds":1}}',
+                status="504 Gateway Timeout",
+            ),
+            id="the server is behind us",
+        ),
+        pytest.param(answer(listing(80, "b", more="x")), id="the server has another object of that age"),
+        pytest.param(answer(listing(80)), id="the server has nothing any more"),
+        pytest.param(refusal(410, "Expired", "too old"), id="the server has forgotten our version"),
+        pytest.param(refusal(400, "BadRequest", "unknown"), id="the server does not know the question"),
+    ],
+)
+async def test_a_server_that_is_not_the_one_we_knew_is_listed_again(question: Handler) -> None:
+    handlers = [answer(listing(50, "a")), stream(then=cut), question, answer(listing(3, "b")), stream()]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), timing=Timing(silence_s=0.05), backoff=Backoff(first_s=0.001))
+        for _ in range(3):
+            await informer.turn()
+    assert informer.lists == 2
+    assert {node.name for node in informer.store.values()} == {"b"}
+
+
+async def test_an_event_behind_what_we_know_calls_for_a_list() -> None:
+    handlers = [
+        answer(listing(50, "a")),
+        stream(event("ADDED", "b", 7)),
+        answer(listing(8, "b")),
+        stream(then=end),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"b"}
+
+
+async def test_followers_of_a_server_that_was_lost_look_after_each_reader_that_is_back() -> None:
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        looks += 1
+
+    known = Reachability("https://api")
+    known.follow("pools", look)
+    known.trust("nodes")  # was never in doubt
+    assert looks == 0
+    known.doubt("nodes")
+    known.doubt("pages")
+    certain = asyncio.create_task(known.certain())
+    known.trust("nodes")
+    known.trust("pools")
+    assert known.doubted == ("pages",)
+    known.trust("pages")
+    assert known.doubted == ("pools",), "pools were listed before the pages were back"
+    assert looks == 2
+    known.trust("pools")
+    await certain
+
+
 async def test_a_watch_that_never_said_a_word_is_not_trusted() -> None:
     handlers = [answer(listing(50, "a")), stream(), answer(listing(3, "b")), stream(then=end)]
     async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
@@ -296,11 +391,14 @@ async def test_a_server_whose_own_list_is_too_old_for_it_is_not_asked_in_a_tight
 async def test_a_bookmark_moves_the_place_to_continue_from() -> None:
     handlers = [answer(listing(5, "a")), stream(event("BOOKMARK", "", 77), then=end), stream(then=end)]
     async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
-        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        informer = Informer(
+            client, nodes(), timing=Timing(watch_s=1), backoff=Backoff(first_s=0.001)
+        )  # so short that its end is no surprise
         await informer.turn()
         await informer.turn()
-    assert "resourceVersion=77" in server.requests[-1].path
-    assert "allowWatchBookmarks=true" in server.requests[-1].path
+    again = server.requests[-1].path
+    assert "resourceVersion=77" in again
+    assert "allowWatchBookmarks=true" in again
 
 
 async def test_an_object_without_a_name_stops_nobody() -> None:
