@@ -9,7 +9,7 @@ import helm_python
 import pytest
 import yaml
 
-from tests.charts.chart import ROOT, defaults, rendered, schema
+from tests.charts.chart import ROOT, defaults, manifests, rendered, schema
 
 
 def _leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -131,6 +131,9 @@ def _pool(**spec: Any) -> dict[str, Any]:
             id="an IPv4 range among the IPv6 ones",
         ),
         pytest.param(
+            {"fullnameOverride": "My_net"}, "at '/fullnameOverride'", id="a name no object can have"
+        ),
+        pytest.param(
             {"clusterCIDRs": {"Default": {}}}, "invalid propertyName 'Default'", id="a capital in a name"
         ),
     ],
@@ -147,3 +150,24 @@ def test_flannels_annotations_need_the_nodes_as_feed() -> None:
         rendered({"agent": {"backend": "vxlan", "flannelCompat": True}})
 
     assert "agent.feed=nodes" in str(refused.value)
+
+
+def test_two_programs_on_one_host_need_two_ports() -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="both are ports of the host"):
+        rendered({"controller": {"metrics": {"port": 9412}}})
+
+
+def test_agents_without_our_controller_are_told_where_to_learn_from() -> None:
+    alone: dict[str, Any] = {"controller": {"enabled": False}}
+
+    assert "agent.feed=nodes" in rendered(alone)["NOTES.txt"]
+    assert "agent.feed=nodes" not in rendered({**alone, "agent": {"feed": "nodes"}})["NOTES.txt"]
+
+
+def test_no_name_is_too_long_for_its_object() -> None:
+    names = [
+        m["metadata"]["name"] for m in manifests({"fullnameOverride": "n" * 90}) if m["kind"] == "Service"
+    ]
+
+    assert len(names) == 2
+    assert max(map(len, names)) <= 63  # RFC 1035: a label
