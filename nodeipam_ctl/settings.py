@@ -87,6 +87,9 @@ class AgentSettings:
         flannel_compat: read and write flanneld's annotations, so that nodes of both kinds reach each other over vxlan.
         subnet_env: where flannel's CNI plugin looks for our values; None writes none.
         docker_opts: an environment file with options for dockerd; None writes none.
+        probe: how peers are asked whether packets reach them: "icmp", "udp", or "off"; never affects a route.
+        probe_interval_s: how long from one round of probes to the next, in seconds; jittered by 20 %.
+        probe_peers: how many peers a round asks, besides as many that did not answer.
         network_unavailable: keep the Node's NetworkUnavailable condition true to reality; off when a cloud does it.
         taint: keep the taint node.kubernetes.io/network-unavailable:NoSchedule as well, where no node lifecycle controller does.
     """
@@ -120,6 +123,9 @@ class AgentSettings:
     flannel_compat: bool = False
     subnet_env: Path | None = None
     docker_opts: Path | None = None
+    probe: str = "off"
+    probe_interval_s: float = 30.0
+    probe_peers: int = 10
     network_unavailable: bool = True
     taint: bool = False
     log_format: str = "auto"

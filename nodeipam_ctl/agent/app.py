@@ -9,6 +9,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import structlog
 
@@ -16,8 +17,9 @@ from nodeipam_ctl.agent import kernel
 from nodeipam_ctl.agent.annotations import AnnotationWriter
 from nodeipam_ctl.agent.condition import ConditionWriter
 from nodeipam_ctl.agent.feed import Feed
-from nodeipam_ctl.agent.metrics import AgentMetrics
+from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
+from nodeipam_ctl.agent.probe import Probe
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
 from nodeipam_ctl.agent.taint import TaintWriter
@@ -83,6 +85,17 @@ class Agent:
         self._reporter = Reporter()
         self._events = EventRecorder(client, component=_COMPONENT, instance=settings.node_name)
         self._news = News(self._events)
+        self._probe = (
+            Probe(
+                settings,
+                ProbeMetrics(self.metrics.metrics),
+                turn=lambda: self._turn,
+                facts=lambda: self._reconciler.facts,
+                changed=self._wake.set,
+            )
+            if settings.probe != "off"
+            else None
+        )
         self._disturbed_s: float | None = None
         self._relist_at_s: float | None = None
         self._retry_at_s: float | None = None
@@ -119,6 +132,8 @@ class Agent:
                 tasks.create_task(self._feed.run(), name="feed")
                 tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._turns(), name="turns")
+                if self._probe is not None:
+                    tasks.create_task(self._probe.run(), name="probe")
 
     async def _turns(self) -> None:
         audit_at_s = self._next_audit_s()
@@ -160,6 +175,8 @@ class Agent:
             self._retry_at_s = _loop_time_s() + _RETRY_S
             return None
         ended_s = time.monotonic()
+        if self._probe is not None:
+            turn = replace(turn, findings=turn.findings + self._probe.findings)
         self.metrics.took(turn, peers=len(snapshot.peers), seconds=ended_s - began_s)
         if doubtful and same_cluster and turn.outcome.done:
             self.metrics.healed(turn, seconds=None if disturbed_s is None else ended_s - disturbed_s)

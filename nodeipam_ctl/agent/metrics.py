@@ -15,6 +15,8 @@ _INVALID = frozenset({"PeerRefused", "PeerUnreadable"})
 _UNROUTABLE = frozenset({"PeerUnroutable"})
 _CONFLICTS = frozenset({"RouteConflict", "RouteShadowed"})
 
+_RTT_BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+
 
 class AgentMetrics:
     """The agent's metrics, fed with finished turns."""
@@ -79,6 +81,33 @@ class AgentMetrics:
 
     def _age_s(self) -> float:
         return -1.0 if self._synced_s is None else self._clock() - self._synced_s
+
+
+class ProbeMetrics:
+    """What probes found, over all peers: a label for each would make thousands of series on every node."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._answered = metrics.counter("probes_answered_total", "Probes of peers that were answered.")
+        self._lost = metrics.counter("probes_lost_total", "Probes of peers without an answer in time.")
+        self._rtt = metrics.histogram(
+            "probe_rtt_seconds", "From a probe to its answer.", buckets=_RTT_BUCKETS
+        )
+        self._unreachable = metrics.gauge(
+            "probe_unreachable_peers", "Peers that stayed silent for three rounds."
+        )
+
+    def answered(self, rtt_s: float) -> None:
+        """One probe was answered."""
+        self._answered.inc()
+        self._rtt.observe(rtt_s)
+
+    def lost(self) -> None:
+        """One probe was not."""
+        self._lost.inc()
+
+    def unreachable(self, peers: int) -> None:
+        """So many peers stay silent."""
+        self._unreachable.set(peers)
 
 
 def _subjects(findings: tuple[Finding, ...], codes: frozenset[str]) -> int:

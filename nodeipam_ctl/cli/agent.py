@@ -162,6 +162,19 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 @flag("--plan", is_flag=True, help="Print what would change on this host now, and change nothing.")
 @flag("--print-sysctls", is_flag=True, help="Print the kernel settings this node needs, and change nothing.")
 @flag(
+    "--probe",
+    type=click.Choice(["off", "icmp", "udp"]),
+    default="off",
+    help="Ask a few peers now and then whether packets reach their pod network; no route depends on it.",
+)
+@flag(
+    "--probe-interval",
+    type=click.FloatRange(min=0.1),
+    default=30.0,
+    help="Seconds between rounds of probes; below 3, kernels' own limits on ICMP look like loss.",
+)
+@flag("--probe-peers", type=click.IntRange(min=1, max=1000), default=10, help="Peers asked in one round.")
+@flag(
     "--network-unavailable/--no-network-unavailable",
     default=True,
     help="Keep the Node's NetworkUnavailable condition true to what is so.",
@@ -207,6 +220,9 @@ def command(
     docker_opts: Path | None,
     plan: bool,
     print_sysctls: bool,
+    probe: str,
+    probe_interval: float,
+    probe_peers: int,
     network_unavailable: bool,
     taint: bool,
     log_format: str,
@@ -247,6 +263,9 @@ def command(
         flannel_compat=flannel_compat,
         subnet_env=subnet_env,
         docker_opts=docker_opts,
+        probe=probe,
+        probe_interval_s=probe_interval,
+        probe_peers=probe_peers,
         network_unavailable=network_unavailable,
         taint=taint,
         log_format=log_format,
