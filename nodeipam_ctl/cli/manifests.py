@@ -5,12 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.kube.wire.manifests import read_manifest
+from nodeipam_ctl.kube.wire.yaml_text import NotYAML, documents
 from nodeipam_ctl.model import ClusterCIDR, PoolName
 
 _MOST_BYTES = 4 << 20
@@ -59,11 +57,11 @@ def _content(file: str, where: str) -> bytes:
 def _documents(where: str, content: bytes) -> Iterator[object]:
     """The objects, with Lists taken apart and empty documents left out."""
     try:
-        loaded: list[Any] = list(yaml.load_all(content, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        at = f" at line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(f"{where}: neither YAML nor JSON{at}; check the file") from exc
+        loaded = documents(content)
+    except NotYAML as exc:
+        raise UsageError(
+            f"{where}: {str(exc).replace('not YAML', 'neither YAML nor JSON')}; check the file"
+        ) from exc
     for document in loaded:
         items = document.get("items") if isinstance(document, Mapping) else None
         if isinstance(items, list) and str(document.get("kind", "")).endswith("List"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import os
 import ssl
 import stat
@@ -102,27 +103,41 @@ async def read(file: Path) -> Access:
 
 
 def _document(file: Path) -> Mapping[str, Any]:
-    import yaml
+    from nodeipam_ctl.kube.wire.yaml_text import NotYAML, documents  # PyYAML: not in a Pod
 
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"kubeconfig {file}: larger than 4 MiB, so it is no kubeconfig; check the path")
-        raw = file.read_bytes()
+        raw = _content(file)
     except OSError as exc:
         raise UsageError(
             f"kubeconfig {file}: cannot be read: {exc.strerror or exc}; check the path and its permissions"
         ) from exc
     try:
-        document = yaml.load(raw, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
-    except (yaml.YAMLError, ValueError, RecursionError) as exc:
-        mark = getattr(exc, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark is not None else ""
-        raise UsageError(f"kubeconfig {file}: not YAML{where}; check that it is the right file") from exc
+        found = documents(raw)
+    except NotYAML as exc:
+        raise UsageError(f"kubeconfig {file}: {exc}; check that it is the right file") from exc
+    document = found[0] if len(found) == 1 else None
     if not isinstance(document, dict):
         raise UsageError(
             f"kubeconfig {file}: not a kubeconfig (no mapping at its top); check that it is the right file"
         )
     return document
+
+
+def _content(file: Path) -> bytes:
+    """What the file holds; nothing here waits for what is no file, and the login plugin reads it a second time."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            raise UsageError(
+                f"kubeconfig {file}: a pipe or device, not a regular file; write it into a file first"
+            )
+        content = stream.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise UsageError(f"kubeconfig {file}: larger than 4 MiB, so it is no kubeconfig; check the path")
+    return content
 
 
 def _entry(top: _Section, plural: str, singular: str, name: str) -> _Section:

@@ -168,6 +168,7 @@ async def test_reads_a_file_from_standard_input(operator: Operator, monkeypatch:
     [
         pytest.param("", "no ClusterCIDR in it", id="an empty file"),
         pytest.param("{a: [", "neither YAML nor JSON at line", id="no YAML"),
+        pytest.param("[" * 100_000, "nested deeper than 100 levels", id="nested beyond the C stack"),
         pytest.param("text", "not an object", id="a text"),
         pytest.param("kind: Pod\napiVersion: v1\n", "it is Pod of v1; only ClusterCIDRs", id="another kind"),
         pytest.param(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -253,6 +254,8 @@ async def test_what_is_wrong_with_a_kubeconfig_is_said_in_one_line(
             b"!!python/object/apply:os.system ['true']", "not YAML", id="YAML that wants to run something"
         ),
         pytest.param(b"[" * 5000, "not YAML", id="nested beyond reason"),
+        pytest.param(b"[" * 100_000, "nested deeper than 100 levels", id="nested beyond the C stack"),
+        pytest.param(b"a: 1\n---\nb: 2\n", "not a kubeconfig", id="two documents"),
         pytest.param(b"#" * (5 << 20), "larger than 4 MiB", id="a huge file"),
     ],
 )
@@ -271,6 +274,16 @@ async def test_a_file_that_cannot_be_read_is_said_in_one_line(tmp_path: Path) ->
         await load(tmp_path / "nowhere")
     with pytest.raises(UsageError, match="directory"):
         await load(tmp_path)
+
+
+async def test_what_is_no_regular_file_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    async with asyncio.timeout(5):
+        for path in (pipe, Path("/dev/zero")):
+            with pytest.raises(UsageError, match="not a regular file; write it into a file") as caught:
+                await load(path)
+            assert str(path) in str(caught.value)
 
 
 async def test_outside_a_pod_a_kubeconfig_is_asked_for() -> None:

@@ -9,6 +9,7 @@ import msgspec
 import yaml
 
 from nodeipam_ctl.demo.apiserver.errors import Json
+from nodeipam_ctl.kube.wire.yaml_text import TooDeep, check_depth
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -58,8 +59,10 @@ def decode_yaml(raw: bytes) -> Any:
         Unreadable: not YAML.
     """
     try:
-        _check_depth(raw)
+        check_depth(raw, _MAX_DEPTH)
         return yaml.load(raw, Loader=_JsonLikeLoader)  # noqa: S506  (a SafeLoader without timestamps)
+    except TooDeep as exc:
+        raise Unreadable(f"error converting YAML to JSON: {_TOO_DEEP}") from exc
     except yaml.YAMLError as exc:
         raise Unreadable(f"error converting YAML to JSON: {' '.join(str(exc).split())}") from exc
 
@@ -77,20 +80,6 @@ _JsonLikeLoader.yaml_implicit_resolvers = {
     first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
 }
-
-
-def _check_depth(raw: bytes) -> None:
-    """Refuse nesting that would overflow the C stack: libyaml's loader recurses without looking, and the process dies."""
-    if len(raw) <= _MAX_DEPTH:
-        return
-    depth = 0
-    for event in yaml.parse(raw, Loader=_JsonLikeLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise Unreadable(f"error converting YAML to JSON: {_TOO_DEEP}")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 def _go_complaint(raw: bytes) -> str:
