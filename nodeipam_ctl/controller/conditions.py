@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodeipam_ctl.ipam.fillers import Filler, told
 from nodeipam_ctl.ipam.outcomes import PoolUsage
 from nodeipam_ctl.ipam.shortage import NEARLY
 from nodeipam_ctl.ipam.window import Usage
@@ -157,10 +158,20 @@ def _exhausted(usage: PoolUsage) -> Condition:
         type="Exhausted",
         holds=bool(full),
         reason="NoBlockFree" if full else "BlocksFree",
-        message=f"no {' and no '.join(full)} block is left; append a range to spec.{full[0].lower()}.cidrs"
-        if full
-        else "blocks are free",
+        message=_why_exhausted(full, usage.filled) if full else "blocks are free",
     )
+
+
+def _why_exhausted(families: Sequence[str], filled: Iterable[Filler]) -> str:
+    """That nothing is left, because of whom, and the remedy."""
+    nothing, remedy = (
+        f"no {' and no '.join(families)} block is left",
+        f"append a range to spec.{families[0].lower()}.cidrs",
+    )
+    culprits = [filler for filler in filled if filler.family in families]
+    if not culprits:
+        return f"{nothing}; {remedy}"
+    return f"{nothing}: {told(culprits)}; {culprits[0].remedy}, or {remedy}"
 
 
 def _nearly_exhausted(usage: PoolUsage) -> Condition:

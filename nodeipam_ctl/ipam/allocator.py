@@ -10,6 +10,7 @@ from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.blocks import families_of, key_of, network_of
 from nodeipam_ctl.ipam.decider import Decider, Full, as_woken
 from nodeipam_ctl.ipam.eligibility import Order
+from nodeipam_ctl.ipam.fillers import fillers
 from nodeipam_ctl.ipam.holders import NO_POOL, Blocks, NodeRecord, Rest
 from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Woken
 from nodeipam_ctl.ipam.podcidrs import is_too_large
@@ -260,6 +261,9 @@ class Allocator:
             families={family: window.usage() for family, window in pool.windows} if pool is not None else {},
             nodes=self.tenancy.nodes_of[name],
             waiting=self._waiting.for_pool[name],
+            filled=tuple(f for family, window in pool.windows for f in fillers(family, window))
+            if pool
+            else (),
         )
 
     def held_by(self, uid: NodeUID) -> tuple[Network, ...]:

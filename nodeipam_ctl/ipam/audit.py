@@ -40,7 +40,14 @@ def audit(world: World, pages: Iterable[LedgerPage] | None, now: float) -> tuple
 def misfits(world: World, now: float) -> tuple[Finding, ...]:
     """Nodes whose podCIDRs do not fit the ClusterCIDRs: what must be empty before an import is applied."""
     allocator = allocator_of(world, now)
-    codes = {"CIDRConflict", "ImpossiblePodCIDR", "OutsideEveryRange", "OtherBlockSize", "UnreadablePodCIDR"}
+    codes = {
+        "CIDRConflict",
+        "CoversClusterCIDR",
+        "ImpossiblePodCIDR",
+        "OutsideEveryRange",
+        "OtherBlockSize",
+        "UnreadablePodCIDR",
+    }
     return tuple(f for f in _of_nodes(world, allocator, sizes=True) if f.code in codes)
 
 
@@ -61,7 +68,8 @@ def _of_nodes(world: World, allocator: Allocator, *, sizes: bool = False) -> Ite
         for family, key in record.actual:
             around = list(allocator.tenancy.occupancies[family].windows_around(key))
             block = network_of(key, family)
-            if not around and world.pools:
+            covers_one = any(True for _ in allocator.tenancy.occupancies[family].ranges_within(key))
+            if not around and not covers_one and world.pools:
                 yield Finding(
                     code="OutsideEveryRange",
                     subject=f"node/{node.name}",

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from nodeipam_ctl.ipam.fillers import Filler
 from nodeipam_ctl.ipam.window import Usage
 from nodeipam_ctl.model import Finding, NodeName, NodeUID, PoolName
 from nodeipam_ctl.prefixes import Family, Network
@@ -21,11 +22,13 @@ class PoolUsage:
         families: per family, in node blocks of this ClusterCIDR's size.
         nodes: nodes that hold a block from here.
         waiting: nodes that wait for a block and could be served from here.
+        filled: ranges that lie whole in one block that is no node block of this ClusterCIDR.
     """
 
     families: Mapping[Family, Usage] = field(default_factory=dict)
     nodes: int = 0
     waiting: int = 0
+    filled: tuple[Filler, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nodeipam_ctl.ipam.fillers import fillers
 from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.model import Considered, PoolName, RefusalReason, Verdict
 
@@ -16,21 +17,33 @@ def full_message(tried: Sequence[tuple[Pool, str]]) -> str:
     shown = "; ".join(f"{pool.name}: {why} ({free_text(pool)})" for pool, why in tried[:_SHOWN])
     more = f"; and {len(tried) - _SHOWN} more" if len(tried) > _SHOWN else ""
     name = tried[0][0].name
-    return (
-        f"no podCIDR is free: {shown}{more}; "
-        f"append a range to ClusterCIDR {name}, create another that matches the node, or delete nodes that are gone"
-    )
+    filled = [
+        filler
+        for pool, _ in tried[:_SHOWN]
+        for family, window in pool.windows
+        for filler in fillers(family, window)
+    ]
+    if filled:
+        remedy = f"{filled[0].remedy}, or append a range elsewhere to ClusterCIDR {name}"
+    else:
+        remedy = f"append a range to ClusterCIDR {name}, create another that matches the node, or delete nodes that are gone"
+    return f"no podCIDR is free: {shown}{more}; {remedy}"
 
 
 def none_message(passed_over: Sequence[tuple[PoolName, Verdict, str]]) -> tuple[RefusalReason, str]:
     """No ClusterCIDR may serve the node at all."""
     if not passed_over:
         return RefusalReason.NO_POOL, "no ClusterCIDR exists; create one (kubectl explain clustercidr.spec)"
-    drained = [name for name, verdict, _ in passed_over if verdict in {Verdict.DISABLED, Verdict.TERMINATING}]
+    disabled = [name for name, verdict, _ in passed_over if verdict is Verdict.DISABLED]
+    deleted = [name for name, verdict, _ in passed_over if verdict is Verdict.TERMINATING]
     shown = "; ".join(f"{name}: {why.partition('; ')[0]}" for name, _, why in passed_over[:_SHOWN])
     more = f"; and {len(passed_over) - _SHOWN} more" if len(passed_over) > _SHOWN else ""
-    if drained:
-        remedy = f"set spec.disabled of {drained[0]} to false or create another that matches the node"
+    if disabled or deleted:
+        remedy = "create another that matches the node"
+        if disabled:
+            remedy = f"set spec.disabled of {disabled[0]} to false or {remedy}"
+        else:  # nothing takes a deletion back, and a name is free again only when the object is gone
+            remedy += f" (it may have the ranges of {deleted[0]}, under another name)"
         return (
             RefusalReason.DRAINED,
             f"every ClusterCIDR that matches is disabled or being deleted: {shown}{more}; {remedy}",

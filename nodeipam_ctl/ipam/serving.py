@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nodeipam_ctl.ipam.fillers import fillers, told
 from nodeipam_ctl.ipam.holders import Blocks, Promise, Rest
 from nodeipam_ctl.ipam.pools import Pool, block_text
 from nodeipam_ctl.ipam.rests import Rests
@@ -113,6 +114,8 @@ def _serve_with_care(
             ended.extend(given_up)
         if not key:
             refused = f"no free {family} block of /{length}"
+            if filled := tuple(fillers(family, window)):
+                refused += f": {told(filled)}"
             break
         blocks.append((family, key))
         cursors.append((window, key))

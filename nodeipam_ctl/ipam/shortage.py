@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from nodeipam_ctl.ipam.allocator import Allocator
+from nodeipam_ctl.ipam.fillers import told
 from nodeipam_ctl.model import Finding, Node, PoolName, Refusal, Severity
 
 NEARLY: Final = 0.8
@@ -52,15 +53,20 @@ def findings(allocator: Allocator, now: float) -> Iterator[Finding]:
 
 
 def _fullness(allocator: Allocator, name: PoolName) -> Iterator[Finding]:
-    for family, usage in allocator.usage(name).families.items():
+    of_pool = allocator.usage(name)
+    for family, usage in of_pool.families.items():
+        filled = [filler for filler in of_pool.filled if filler.family is family]
         usable = usage.capacity - usage.excluded
         remedy = f"append a range to spec.{family.lower()}.cidrs, or delete nodes that are gone"
         if usage.capacity and not usage.free + usage.resting:
             yield Finding(
+                severity=Severity.ERROR if filled else Severity.WARNING,
                 code="Exhausted",
                 subject=f"clustercidr/{name}",
-                message=f"all {usable} {family} blocks are in use",
-                remedy=remedy,
+                message=f"no {family} block is left: {told(filled)}"
+                if filled
+                else f"all {usable} {family} blocks are in use",
+                remedy=f"{filled[0].remedy}, or {remedy}" if filled else remedy,
             )
         elif usable and usage.allocated >= NEARLY * usable:
             yield Finding(

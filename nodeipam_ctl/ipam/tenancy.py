@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.blocks import key_of, key_of_address, length_of, network_of
 from nodeipam_ctl.ipam.eligibility import Order, Place
+from nodeipam_ctl.ipam.fillers import covering
 from nodeipam_ctl.ipam.holders import Blocks, Exclusion, NodeRecord, Promise, Rest, in_order
 from nodeipam_ctl.ipam.podcidrs import impossible, is_too_large
 from nodeipam_ctl.ipam.pools import Pool
@@ -275,6 +276,7 @@ class Tenancy:
                 found.append(finding)
             if is_too_large(family, key):
                 continue
+            found.extend(covering(record.name, self.occupancies[family], key))
             space = self.occupancies[family].space
             for other in space.touching(key):
                 for holder in space.holders(other):

@@ -148,6 +148,15 @@ class Window:
         """Whether a block shares an address with one of the ranges."""
         return any(covers(one, key) or covers(key, one) for one in self.ranges)
 
+    def covered(self) -> Iterator[tuple[int, int, tuple[Holder, ...]]]:
+        """The ranges that lie whole in one block larger than a node's, each with the largest such block and its holders."""
+        for one in self.ranges:
+            if self._space.is_free(one):
+                continue
+            around = (*self._space.around(one), *((one,) if one in self._space.marks else ()))
+            if around and length_of(around[0]) < self.length:
+                yield one, around[0], self._space.holders(around[0])
+
     def usage(self) -> Usage:
         """The counts now; they are made anew only after overlapping blocks came or went."""
         if self._stale:
@@ -237,6 +246,17 @@ class Occupancy:
                 return
             for window in self._by_range.get(key >> (length - other), ()):
                 yield window, other
+
+    def ranges_within(self, key: int) -> Iterator[tuple[Window, tuple[int, ...]]]:
+        """The windows of which whole ranges lie in a block that is larger than one of their own, with these ranges."""
+        length = length_of(key)
+        if self._range_lengths and self._range_lengths[-1] >= length:
+            for window in self._windows:
+                within = (
+                    tuple(one for one in window.ranges if covers(key, one)) if window.length > length else ()
+                )
+                if within:
+                    yield window, within
 
     def add(self, key: int, holder: Holder, *, known_free: bool = False) -> None:
         """Somebody holds a block from now on; `known_free` says that a search just found it free."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from nodeipam_ctl.controller.conditions import conditions, status
+from nodeipam_ctl.ipam.fillers import Filler
 from nodeipam_ctl.ipam.outcomes import PoolUsage
 from nodeipam_ctl.ipam.window import Usage
 from nodeipam_ctl.model import ClusterCIDR, FamilySpec, Finding, PoolName
@@ -85,6 +87,25 @@ def test_conditions(
     assert {name for name, c in found.items() if c.holds} == true
     assert found["Ready"].reason == why_not_ready
     assert all(c.message and "\n" not in c.message for c in found.values())
+
+
+def test_an_exhausted_pool_names_the_node_that_fills_it() -> None:
+    filler = Filler(
+        family=Family.IPV4,
+        range=ip_network("10.0.0.0/16"),
+        held="lies in 10.0.0.0/9 of node giant",
+        remedy="re-create giant",
+    )
+    used = replace(usage(allocated=10), filled=(filler,))
+    found = {c.type: c.message for c in conditions(pool(), used, ())}
+    assert (
+        found["Exhausted"]
+        == found["Ready"]
+        == (
+            "no IPv4 block is left: all of 10.0.0.0/16 lies in 10.0.0.0/9 of node giant; re-create giant, "
+            "or append a range to spec.ipv4.cidrs"
+        )
+    )
 
 
 def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
