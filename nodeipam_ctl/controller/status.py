@@ -105,12 +105,11 @@ class StatusWriter:
             try:
                 await self._finalizer(view)
                 await self._status(view)
-            except NotFound:
-                self._written.pop(view.pool.name, None)  # gone: the watch tells
-            except (Conflict, Invalid) as exc:
-                # Changed or re-created since we saw it: its event brings the next round.
+            except (NotFound, Conflict, Invalid) as exc:
+                # Gone, re-created or changed since we saw it. What changed may be no difference to us, so that no event
+                # comes: the next round starts from a fresh read.
                 self._written.pop(view.pool.name, None)
-                log.debug("cluster_cidr_changed_meanwhile", pool=view.pool.name, reason=str(exc))
+                return exc
             except NodeIPAMError as exc:
                 return exc
         return None

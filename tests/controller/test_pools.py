@@ -11,6 +11,7 @@ import yaml
 
 from nodeipam_ctl.controller import pools as pools_module
 from nodeipam_ctl.controller.status import FINALIZER
+from nodeipam_ctl.demo.apiserver import Effect, Fault
 from tests.controller.harness import POOLS, Cluster, Object, condition, eventually
 
 X_POOLS = "/apis/networking.x-k8s.io/v1/clustercidrs"
@@ -77,6 +78,26 @@ async def test_the_status_is_written_at_most_once_a_second_and_is_exact_in_the_e
         took_s = asyncio.get_running_loop().time() - began_s
         assert len(versions) <= took_s + 3, "one for each second, the finalizer, the first status"
         assert (await cluster.status())["ipv4"]["usage"] == "150/4096"
+
+
+async def test_a_status_that_was_refused_is_written_again_though_nothing_else_happens(
+    cluster: Cluster,
+) -> None:
+    await cluster.pool()
+    async with cluster.controller():
+        await eventually(lambda: _condition(cluster, "Ready", status="True"))
+        fault = Fault(
+            effect=Effect.REFUSE,
+            verb="patch",
+            resource="clustercidrs",
+            subresource="status",
+            status=409,
+            times=3,
+        )
+        cluster.api.faults.add(fault)
+        await cluster.node("first")
+        await cluster.served("first")
+        await eventually(lambda: _nodes(cluster, 1), within_s=20)
 
 
 async def test_a_finalizer_of_others_is_left_alone(cluster: Cluster) -> None:
