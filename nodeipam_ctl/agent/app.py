@@ -10,6 +10,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -28,12 +31,16 @@ from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.linux.host import Host
-from nodeipam_ctl.linux.netlink import Message, Monitor
+from nodeipam_ctl.linux.inotify import DirectoryWatch
+from nodeipam_ctl.model import Severity
 from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
 from nodeipam_ctl.routing.backends import Vantage, vxlan, wireguard
+from nodeipam_ctl.routing.desired import owned_files
 from nodeipam_ctl.settings import AgentSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.readiness import Readiness
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +73,18 @@ async def run(settings: AgentSettings) -> None:
             log.info("agent_started", node=settings.node_name, backend=settings.backend, server=access.server)
             await _until_stopped(agent)
     log.info("agent_stopped", node=settings.node_name, forwarding="stays")
+
+
+class _Heard(Protocol[T]):
+    """Something that hears of changes and never blocks."""
+
+    def fileno(self) -> int: ...
+
+    def read(self) -> tuple[list[T], bool]:
+        """What was heard, and whether something was lost."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class Agent:
@@ -129,6 +148,14 @@ class Agent:
                     )
                 )
             async with asyncio.TaskGroup() as tasks:
+            own_files = frozenset(map(Path, owned_files(self.settings)))
+            for directory in {path.parent for path in own_files}:
+                names = frozenset(path.name for path in own_files)
+                stack.enter_context(
+                    self._listening(
+                        DirectoryWatch(directory), partial(kernel.mark_files, self._reconciler, own=names)
+                    )
+                )
                 tasks.create_task(self._feed.run(), name="feed")
                 tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._turns(), name="turns")
@@ -231,7 +258,7 @@ class Agent:
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     @contextlib.contextmanager
-    def _listening(self, heard: Monitor, mark: Callable[[list[Message]], bool]) -> Iterator[None]:
+    def _listening(self, heard: _Heard[T], mark: Callable[[list[T]], bool]) -> Iterator[None]:
         """Wakes the loop of turns when events arrive in which `mark` finds something."""
 
         def arrived() -> None:

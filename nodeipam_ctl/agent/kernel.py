@@ -1,4 +1,4 @@
-"""What did the kernel just change, and which part of what we know does it touch? Events of rtnetlink, sorted into `Dirty`."""
+"""What did the kernel just change, and which part of what we know does it touch? Events of rtnetlink, nftables and directories, sorted into `Dirty`."""
 
 from __future__ import annotations
 
@@ -65,6 +65,20 @@ def mark_nft(reconciler: Reconciler, messages: Iterable[Message]) -> bool:
         if matters:
             reconciler.dirty.kinds.add(Kind.FORWARD)
             touched = True
+    return touched
+
+
+def mark_files(reconciler: Reconciler, names: Iterable[str], *, own: frozenset[str]) -> bool:
+    """Marks our files, or what is known of others' beside them, as doubtful when one of the names is theirs; whether one was."""
+    touched = False
+    for name in names:
+        if name in own:
+            reconciler.dirty.kinds.add(Kind.FILE)
+        elif not name.startswith("."):  # a file that is still being written, ours or somebody's
+            reconciler.dirty.facts = True
+        else:
+            continue
+        touched = True
     return touched
 
 
