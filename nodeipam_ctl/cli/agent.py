@@ -87,7 +87,7 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--cni-template",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=flags.NamedFile(),
     help="A conflist of your own, with {{ranges}}, {{routes}}, {{mtu}} and {{dataDir}} in it.",
 )
 @flag(
@@ -108,13 +108,13 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--audit-period",
-    type=click.FloatRange(min=1.0),
+    type=flags.FiniteRange(min=1.0),
     default=45.0,
     help="Seconds between full comparisons with the kernel, besides its events.",
 )
 @flag(
     "--mass-removal-delay",
-    type=click.FloatRange(min=0.0),
+    type=flags.FiniteRange(min=0.0),
     default=20.0,
     help="Seconds until a second complete list is asked for, which a mass removal waits for.",
 )
@@ -151,12 +151,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--subnet-env",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=flags.NamedFile(),
     help="Write our values for flannel's CNI plugin here, usually /run/flannel/subnet.env.",
 )
 @flag(
     "--docker-opts",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=flags.NamedFile(),
     help="Write options for dockerd here, as an environment file for its unit.",
 )
 @flag("--plan", is_flag=True, help="Print what would change on this host now, and change nothing.")
@@ -169,7 +169,7 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--probe-interval",
-    type=click.FloatRange(min=0.1),
+    type=flags.FiniteRange(min=0.1),
     default=30.0,
     help="Seconds between rounds of probes; below 3, kernels' own limits on ICMP look like loss.",
 )

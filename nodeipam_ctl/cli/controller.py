@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli.flags import flag, kubeconfig, log_format, log_level
+from nodeipam_ctl.cli.flags import FiniteRange, flag, kubeconfig, log_format, log_level
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.prefixes import Network, parse_network
 from nodeipam_ctl.settings import ControllerSettings, LeaseSettings
@@ -36,7 +36,7 @@ _DEFAULT = ControllerSettings()
 )
 @flag(
     "--batch-window",
-    type=click.FloatRange(0, 5),
+    type=FiniteRange(0, 5),
     default=_DEFAULT.batch_window_s,
     help="Seconds for which a burst of nodes is gathered.",
 )
@@ -76,7 +76,7 @@ def command(
         lease=LeaseSettings(
             namespace=_name("--lease-namespace", lease_namespace), name=_name("--lease-name", lease_name)
         ),
-        identity=identity,
+        identity=_identity(identity),
         metrics_address=metrics_address or None,
         batch_window_s=batch_window,
         service_cidrs=_networks(service_cidr),
@@ -90,6 +90,16 @@ def command(
 
     set_up(log_format=log_format, log_level=log_level)
     return main(settings)
+
+
+def _identity(text: str) -> str:
+    """What can stand in a Lease's holderIdentity, a log line and a User-Agent."""
+    if len(text) > 253 or not text.isprintable():
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise UsageError(
+            f"--identity: {shown!r} is not a name for this process; use at most 253 printable characters, as of a host name"
+        )
+    return text
 
 
 def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,32 @@ import click
 from nodeipam_ctl.settings import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FiniteRange(click.FloatRange):
+    """A number within bounds; click's own range lets `nan` through, and `inf` where it has no upper bound."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """For click."""
+        number: float = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
+
+
+class NamedFile(click.Path):
+    """A file's name; empty, as from an unset variable of a script, would otherwise be the working directory."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, dir_okay=False)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """For click."""
+        if not os.fspath(value):
+            self.fail("the name is empty; give a file, or leave the flag out.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 def flag(name: str, **attributes: Any) -> Callable[[F], F]:
@@ -25,7 +53,7 @@ def flag(name: str, **attributes: Any) -> Callable[[F], F]:
 
 kubeconfig = flag(
     "--kubeconfig",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedFile(),
     help="How to reach the API server; without it, the service account of the Pod.",
 )
 log_format = flag(

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import click
 
-from nodeipam_ctl.cli.flags import flag
+from nodeipam_ctl.cli.flags import NamedFile, flag
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.prefixes import Network, parse_network
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 kubeconfig = flag(
     "--kubeconfig",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=NamedFile(),
     show_default="$KUBECONFIG, then ~/.kube/config, then the Pod's service account",
     help="How to reach the API server.",
 )

@@ -28,6 +28,7 @@ class DemoSettings:
         pods: on each node.
         port: of the API server on the host's loopback; 0 lets the kernel choose.
         kubeconfig_out: where to write a kubeconfig for it.
+        rbac: the API server alone honours Roles, over TLS.
     """
 
     nodes: int = 4
@@ -35,6 +36,7 @@ class DemoSettings:
     keep: bool = False
     port: int = 0
     kubeconfig_out: Path | None = None
+    rbac: bool = False
 
 
 def show(settings: DemoSettings) -> int:
@@ -87,7 +89,13 @@ async def _serve(settings: DemoSettings, out: KubeconfigFile | None) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    server = ApiServer(port=settings.port, crd_dir=crd_dir(), unsecured=True)
+    server = ApiServer(
+        port=settings.port,
+        crd_dir=crd_dir(),
+        rbac=settings.rbac,
+        tls=settings.rbac,
+        unsecured=not settings.rbac,
+    )
     try:
         await server.start()
     except OSError as exc:

@@ -17,6 +17,14 @@ from nodeipam_ctl.cli.main import run
         pytest.param(["--node-name", "n", "--service-cidr", "10.0.0.1/8"], "10.0.0.0/8", id="host bits"),
         pytest.param(["--node-name", "n", "--kubeconfig", "/nowhere"], "/nowhere", id="no kubeconfig"),
         pytest.param(["--node-name", "n", "--flannel-compat"], "--backend vxlan", id="flannel without vxlan"),
+        pytest.param(["--node-name", "n", "--audit-period", "inf"], "--audit-period", id="an audit never"),
+        pytest.param(["--node-name", "n", "--audit-period", "nan"], "--audit-period", id="an audit at nan"),
+        pytest.param(
+            ["--node-name", "n", "--mass-removal-delay", "nan"], "not a number", id="a delay of nan"
+        ),
+        pytest.param(
+            ["--node-name", "n", "--kubeconfig", ""], "the name is empty", id="no kubeconfig's name"
+        ),
         pytest.param(["--node-name", "n", "--metrics-address", "x"], "HOST:PORT", id="a bad metrics address"),
     ],
 )

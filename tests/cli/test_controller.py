@@ -48,6 +48,16 @@ def kubeconfig(tmp_path: Path) -> Path:
         pytest.param(["--service-cidr", "10.96.0.1/16"], "host bits", id="a service range with host bits"),
         pytest.param(["--service-cidr", "services"], "is not a CIDR", id="a service range that is none"),
         pytest.param(["--batch-window", "-1"], "--batch-window", id="a negative batch window"),
+        pytest.param(["--batch-window", "nan"], "'nan' is not a number of seconds", id="a window of nan"),
+        pytest.param(["--batch-window", "inf"], "--batch-window", id="an endless window"),
+        pytest.param(["--kubeconfig", ""], "the name is empty", id="a kubeconfig without a name"),
+        pytest.param(
+            ["--identity", "a\nb"], "--identity: 'a\\nb' is not a name", id="an identity of two lines"
+        ),
+        pytest.param(
+            ["--identity", "\x1b[31m"], "at most 253 printable", id="an identity of control characters"
+        ),
+        pytest.param(["--identity", "x" * 254], "xxx...' is not a name", id="an identity too long"),
         pytest.param(["--log-level", "loud"], "loud", id="an unknown log level"),
         pytest.param(["--lease-name", "Not A Name"], "not an object name", id="a lease name with spaces"),
         pytest.param(["surplus"], "surplus", id="an argument too many"),

@@ -15,6 +15,10 @@ from nodeipam_ctl.cli.main import run
         pytest.param(["--pods", "0"], "0 is not in the range 1<=x<=50", id="no pods"),
         pytest.param(["--port", "65536"], "65536 is not in the range", id="no such port"),
         pytest.param(["--kubeconfig-out", "/"], "File '/' is a directory", id="a directory"),
+        pytest.param(["--kubeconfig-out", ""], "the name is empty", id="a file without a name"),
+        pytest.param(["--nodes", "4", "--api-only"], "leave out --nodes", id="nodes of an API server alone"),
+        pytest.param(["--pods", "2", "--keep", "--api-only"], "leave out --pods and --keep", id="pods of it"),
+        pytest.param(["--rbac"], "--rbac goes with --api-only", id="roles for nobody"),
         pytest.param(["--nope"], "No such option", id="unknown flag"),
         pytest.param(["now"], "unexpected extra argument (now)", id="an argument"),
     ],
@@ -39,6 +43,6 @@ def test_a_bad_environment_variable_is_refused_as_the_flag_is(
 def test_help_shows_every_flag_and_its_variable(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["demo", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
-    for flag in ("--nodes", "--pods", "--keep", "--api-only", "--port", "--kubeconfig-out"):
+    for flag in ("--nodes", "--pods", "--keep", "--api-only", "--rbac", "--port", "--kubeconfig-out"):
         assert flag in said
         assert f"NODEIPAM_{flag[2:].replace('-', '_').upper()}" in said

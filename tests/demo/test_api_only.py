@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 COMMAND = (sys.executable, "-m", "nodeipam_ctl", "demo", "--api-only")
 POOL = Path(__file__).parents[2] / "nodeipam_ctl" / "demo" / "clustercidr.yaml"
@@ -52,6 +53,27 @@ def test_kubectl_finds_the_cluster_and_our_resources(begin: Callable[..., Any], 
     began.process.send_signal(signal.SIGTERM)
     assert began.process.wait(timeout=10) == 0
     assert not kubeconfig.exists(), "it takes the file away again"
+
+
+def test_with_rbac_a_service_account_may_do_what_its_role_says(
+    begin: Callable[..., Any], tmp_path: Path
+) -> None:
+    kubeconfig = tmp_path / "kc"
+    begin(*COMMAND, "--rbac", "--kubeconfig-out", str(kubeconfig))
+    _await_file(kubeconfig)
+    kubectl(kubeconfig, "create", "serviceaccount", "reader")
+    kubectl(kubeconfig, "create", "clusterrole", "reader", "--verb=list", "--resource=nodes")
+    bind = ("--clusterrole=reader", "--serviceaccount=default:reader")
+    kubectl(kubeconfig, "create", "clusterrolebinding", "reader", *bind)
+    token = kubectl(kubeconfig, "create", "token", "reader").strip()
+    config = yaml.safe_load(kubeconfig.read_text())
+    assert config["clusters"][0]["cluster"]["server"].startswith("https://")
+    config["users"][0]["user"] = {"token": token}
+    theirs = tmp_path / "theirs"
+    theirs.write_text(yaml.safe_dump(config))
+    assert kubectl(theirs, "get", "nodes") == ""
+    with pytest.raises(AssertionError, match='cannot list resource "pods"'):
+        kubectl(theirs, "get", "pods")
 
 
 def test_prints_the_kubeconfig_without_a_file_for_it(begin: Callable[..., Any], tmp_path: Path) -> None:
