@@ -147,7 +147,6 @@ class Agent:
                         kernel.nft_monitor(), lambda messages: kernel.mark_nft(self._reconciler, messages)
                     )
                 )
-            async with asyncio.TaskGroup() as tasks:
             own_files = frozenset(map(Path, owned_files(self.settings)))
             for directory in {path.parent for path in own_files}:
                 names = frozenset(path.name for path in own_files)
@@ -156,6 +155,7 @@ class Agent:
                         DirectoryWatch(directory), partial(kernel.mark_files, self._reconciler, own=names)
                     )
                 )
+            async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._feed.run(), name="feed")
                 tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._turns(), name="turns")
