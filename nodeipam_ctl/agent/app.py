@@ -123,6 +123,7 @@ class Agent:
         self._alive_s = _loop_time_s()
         self.readiness.check("feed", self._feed_problem)
         self.readiness.check("host", self._host_problem)
+        self.readiness.remark("host", self._host_remark)
 
     async def run(self) -> None:
         """Serves probes and metrics, follows the cluster and keeps the host, for ever."""
@@ -300,6 +301,13 @@ class Agent:
         if self._turn is None:
             return "no turn has been completed"
         return self._turn.desired.waiting or reasons(self._turn.outcome.failed)
+
+    def _host_remark(self) -> str:
+        """What stays wrong without being this node's fault: it serves its pods, and one peer out of reach must not restart it."""
+        findings = () if self._turn is None else self._turn.findings
+        errors = [f for f in findings if f.severity is Severity.ERROR]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        return f"{errors[0]}{more}" if errors else ""
 
 
 @contextlib.contextmanager

@@ -65,7 +65,7 @@ class AgentMetrics:
         self._held.set(len(turn.held))
         for change in turn.outcome.done:
             self._changes.labels(change.key.kind.value, change.op.value).inc()
-        for change, error in turn.outcome.failed:
+        for change, error in turn.refused:
             self._failures.labels(change.key.kind.value).inc()
             if isinstance(error, KernelError | KernelBusy):
                 self._netlink.inc()

@@ -27,6 +27,7 @@ from nodeipam_ctl.routing.guard import guarded, unlisted
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import (
     ForwardAccept,
+    HostChange,
     HostObject,
     HostPlan,
     HostState,
@@ -69,6 +70,8 @@ class Turn:
     """What one turn did.
 
     Attributes:
+        outcome: what took effect, and what had failed when the turn ended.
+        refused: every failure on the way, also of what a later pass of the same turn put right.
         held: removals that wait for a second complete list.
         retry: something failed that may succeed by itself: another turn should follow soon.
         present: how many objects of ours the host has now, by kind.
@@ -82,6 +85,7 @@ class Turn:
     retry: bool
     present: dict[Kind, int]
     foreign: int = 0
+    refused: tuple[tuple[HostChange, NodeIPAMError], ...] = ()
 
 
 @dataclass(slots=True)
@@ -146,6 +150,7 @@ class Reconciler:
         """
         assert snapshot.lists > 0, "nothing may be removed before the first complete list"
         outcome = Outcome()
+        refused: list[tuple[HostChange, NodeIPAMError]] = []
         for _ in range(_MOST_PASSES):
             answer, state, findings = self.wish(snapshot)
             plan = diff(state.objects, self._all_observed())
@@ -161,6 +166,7 @@ class Reconciler:
             self._absorb(step)
             outcome.done += step.done
             outcome.failed = step.failed
+            refused += step.failed
             # A setting or device that we changed may have made more possible: the CNI file waits for forwarding.
             # And what a predecessor left may go once ours is in place.
             settled = not any(change.key.kind in _SHAPES_FACTS for change in step.done) and not _raced(step)
@@ -171,6 +177,7 @@ class Reconciler:
             self._absorb(step)
             outcome.done += step.done
             outcome.failed += step.failed
+            refused += step.failed
         return Turn(
             snapshot=snapshot,
             desired=answer,
@@ -180,6 +187,7 @@ class Reconciler:
             retry=any(isinstance(error, Transient | NotFound) for _, error in outcome.failed),
             present={kind: len(objects) for kind, objects in self._observed.items()},
             foreign=len(self._foreign),
+            refused=tuple(refused),
         )
 
     def wish(self, snapshot: Snapshot) -> tuple[Desired, HostState, tuple[Finding, ...]]:

@@ -133,8 +133,7 @@ class TelemetryServer:
                     return _response(HTTPStatus.INTERNAL_SERVER_ERROR, stuck, head=method == "HEAD")
                 return _response(HTTPStatus.OK, b"ok\n", head=method == "HEAD")
             case "/readyz":
-                report = self._readiness.report()
-                ready = "[-]" not in report
+                ready, report = self._readiness.ready, self._readiness.report()
                 status = HTTPStatus.OK if ready else HTTPStatus.SERVICE_UNAVAILABLE
                 body = f"{report}{'ready' if ready else 'not ready'}\n"
                 return _response(status, body.encode(), head=method == "HEAD")

@@ -11,10 +11,15 @@ class Readiness:
     def __init__(self) -> None:
         self._reasons: dict[str, str] = {}
         self._checks: dict[str, Callable[[], str]] = {}
+        self._remarks: dict[str, Callable[[], str]] = {}
 
     def check(self, name: str, reason: Callable[[], str]) -> None:
         """Adds a check that is asked whenever somebody wants to know: empty means fine, else one line why not."""
         self._checks[name] = reason
+
+    def remark(self, name: str, remark: Callable[[], str]) -> None:
+        """Adds what an operator should know of the check called `name` while it passes: it speaks against nothing."""
+        self._remarks[name] = remark
 
     def waiting(self, name: str, reason: str) -> None:
         """Not ready, because of `reason`, until `passed(name)`."""
@@ -38,7 +43,13 @@ class Readiness:
 
     def report(self) -> str:
         """One line per check, as kube-apiserver's /readyz?verbose prints them."""
-        return "".join(
-            f"[-]{name}: {reason}\n" if reason else f"[+]{name} ok\n"
-            for name, reason in sorted(self.reasons().items())
-        )
+        lines = []
+        for name, reason in sorted(self.reasons().items()):
+            remark = self._remarks[name]() if name in self._remarks and not reason else ""
+            lines.append(f"[-]{name}: {reason}" if reason else f"[+]{name} ok{': ' * bool(remark)}{remark}")
+        return "".join(f"{_one_line(line)}\n" for line in lines)
+
+
+def _one_line(text: str) -> str:
+    """Names and messages come from API objects: none may make a line of its own, or command a terminal."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)

@@ -227,6 +227,11 @@ def test_a_peer_off_the_segment_is_reported_and_stops_nobody(cluster: Cluster) -
         ("PeerUnroutable", "node/n5"),
     }
     assert agent.metric("nodeipam_unroutable_peers") == 2
+    status, body = agent.get("/readyz")
+    assert status == 200, "one node out of reach is no reason to take this one out of service"
+    (line,) = [line for line in body.splitlines() if "host ok" in line]
+    assert line.startswith("[+]host ok: node/n3: ")
+    assert line.endswith("(and 2 more)")
 
 
 def test_loosens_the_source_check_of_the_underlay_and_keeps_router_advertisements(cluster: Cluster) -> None:

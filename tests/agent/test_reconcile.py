@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nodeipam_ctl.agent.metrics import AgentMetrics
 from nodeipam_ctl.agent.reconcile import Reconciler, Snapshot
 from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.linux import netlink, rtnl
@@ -59,6 +60,39 @@ def test_what_the_kernel_had_no_room_for_is_done_in_a_later_turn(
         host.close()
     assert not second.outcome.failed
     assert len(machine.routes()) == 12
+
+
+class _Raced(Socket):
+    """Somebody makes our first route a moment before us, and takes it away again."""
+
+    late = True
+
+    def batch(self, messages: Sequence[Request]) -> list[NodeIPAMError | None]:
+        if self.late:
+            _Raced.late = False
+            return [KernelError(errno.EEXIST, "File exists") for _ in messages]
+        return super().batch(messages)
+
+
+def test_what_the_kernel_refused_is_counted_even_where_the_next_pass_of_the_turn_had_it(
+    segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = segment.host("192.0.2.11/24")
+    peers = (peer("p2", "10.244.2.0/24", at=("192.0.2.12",)),)
+    monkeypatch.setattr("nodeipam_ctl.linux.host.Socket", _Raced)
+    with machine.entered():
+        host = Host(cni_conf_dir=tmp_path)
+        settings = AgentSettings(node_name="n1", cni_conf_dir=tmp_path, masquerade=False)
+        reconciler = Reconciler(settings, host, backends.load("host-gw"), template=None)
+        turn = reconciler.turn(Snapshot(own=N1, peers=peers, lists=1))
+        host.close()
+    assert not turn.outcome.failed
+    assert {type(error) for _, error in turn.refused} == {KernelError}
+    metrics = AgentMetrics()
+    metrics.took(turn, peers=1, seconds=0.0)
+    refused = f"nodeipam_netlink_errors_total {float(len(turn.refused))}"
+    assert refused in metrics.metrics.exposition().decode()
+    assert "nodeipam_last_sync_age_seconds -1.0" not in metrics.metrics.exposition().decode()
 
 
 def test_an_error_names_the_kernels_own_reason_and_stops_nobody_behind_it(

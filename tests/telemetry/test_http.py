@@ -54,6 +54,20 @@ async def test_serves_metrics_health_and_readiness_with_reasons() -> None:
         assert (await get(server.address, "/readyz"))[0] == 503
 
 
+async def test_a_remark_is_shown_on_the_line_of_its_check_and_never_speaks_against_readiness() -> None:
+    readiness = Readiness()
+    reason, remark = "", "node/n3: no route\n[-]forged: \x1b[31m"
+    readiness.check("host", lambda: reason)
+    readiness.remark("host", lambda: remark)
+    async with TelemetryServer("127.0.0.1:0", metrics=bytes, readiness=readiness) as server:
+        shown = "[+]host ok: node/n3: no route\\x0a[-]forged: \\x1b[31m\nready\n"
+        assert await get(server.address, "/readyz") == (200, shown)
+        remark = ""
+        assert await get(server.address, "/readyz") == (200, "[+]host ok\nready\n")
+        reason, remark = "no route at all", "one more"
+        assert await get(server.address, "/readyz") == (503, "[-]host: no route at all\nnot ready\n")
+
+
 @pytest.mark.parametrize(
     ("request_bytes", "status"),
     [
