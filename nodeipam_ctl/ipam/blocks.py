@@ -7,7 +7,7 @@ either family; which one is always known from where the key is kept.
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 
 from nodeipam_ctl.prefixes import Address, Family, Network, family_of
 
@@ -54,8 +54,3 @@ def families_of(networks: tuple[Network, ...]) -> tuple[tuple[Family, int], ...]
     found = [(family_of(network), key_of(network)) for network in networks]
     found.sort(key=lambda pair: (pair[0] is Family.IPV6, pair[1]))
     return tuple(found)
-
-
-def is_ipv4(address: Address) -> bool:
-    """Whether an address is IPv4."""
-    return isinstance(address, IPv4Address)

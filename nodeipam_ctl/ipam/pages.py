@@ -6,7 +6,6 @@ The page follows from the block alone. Pages end at /8 for IPv4 and /32 for IPv6
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from ipaddress import IPv4Network
 from typing import Final
 
@@ -28,16 +27,6 @@ def page_of(block: Network) -> Network | None:
     family = family_of(block)
     key = page_key(key_of(block), family)
     return network_of(key, family) if key is not None else None
-
-
-def pages_above(page: int, family: Family) -> Iterator[int]:
-    """The pages above a page, nearest first, up to the top."""
-    while True:
-        above = page_key(page, family)
-        if above is None:
-            return
-        yield above
-        page = above
 
 
 def page_name(page: Network) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from nodeipam_ctl.ipam.blocks import collide, covers, families_of, key_of, length_of, network_of
+from nodeipam_ctl.ipam.blocks import collide, covers, families_of, key_of, network_of
 from nodeipam_ctl.ipam.podcidrs import LARGEST
 from nodeipam_ctl.ipam.window import Occupancy, Window
 from nodeipam_ctl.model import ClusterCIDR, Finding, NodeName, PoolName, Severity
@@ -184,8 +184,3 @@ def _shared_findings(pools: list[ClusterCIDR]) -> list[Finding]:
 def block_text(family: Family, key: int) -> str:
     """A block as people write it."""
     return str(network_of(key, family))
-
-
-def size_text(key: int) -> str:
-    """A block's size as people write it, like /24."""
-    return f"/{length_of(key)}"

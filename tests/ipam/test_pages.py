@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeipam_ctl.ipam.blocks import collide, key_of, network_of
-from nodeipam_ctl.ipam.pages import page_key, page_name, page_of, pages_above
+from nodeipam_ctl.ipam.blocks import collide, network_of
+from nodeipam_ctl.ipam.pages import page_key, page_name, page_of
 from nodeipam_ctl.prefixes import Family
 from tests.ipam.cases import network
 
@@ -28,16 +28,6 @@ from tests.ipam.cases import network
 )
 def test_the_page_follows_from_the_block(block: str, page: str | None) -> None:
     assert page_of(network(block)) == (network(page) if page else None)
-
-
-def test_the_pages_above_end_at_the_top() -> None:
-    above = pages_above(key_of(network("10.244.16.0/20")), Family.IPV4)
-    assert [str(network_of(key, Family.IPV4)) for key in above] == [
-        "10.244.0.0/16",
-        "10.240.0.0/12",
-        "10.0.0.0/8",
-    ]
-    assert len(list(pages_above(key_of(network("fd00::/60")), Family.IPV6))) == 7
 
 
 @pytest.mark.parametrize(
