@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -52,15 +53,21 @@ class Conflicts:
             log.warning("pod_cidr_conflict", node=node.name, problem=finding.message, remedy=finding.remedy)
             self._metrics.conflict(finding.code)
 
-    def suspect(self, node: Node) -> None:
-        """A Node got podCIDRs that we did not give it: another leader's, whose line is about to come, or a second allocator's?
+    def suspect(self, node: Node, *, registered: bool) -> None:
+        """A Node has podCIDRs that we did not give it: another leader's, whose line is about to come, or who else's?
 
         Only after `settling_s` does the ledger adopt them: our own line would hide whether there was one.
+
+        Args:
+            node: the Node.
+            registered: it had them when it was first seen, as with kubelet's --pod-cidr; a second allocator patches a Node
+                that was there without.
         """
         if self._stands(node):
             self._adopt(node)
         elif node.uid not in self._suspects:
-            timer = asyncio.get_running_loop().call_later(self._settling_s, self._judge, node.uid)
+            judge = partial(self._judge, node.uid, registered=registered)
+            timer = asyncio.get_running_loop().call_later(self._settling_s, judge)
             self._suspects[node.uid] = timer
 
     def second_allocator(self, node: Node) -> None:
@@ -88,10 +95,17 @@ class Conflicts:
         for uid in list(self._suspects):
             self.gone(uid)
 
-    def _judge(self, uid: NodeUID) -> None:
+    def _judge(self, uid: NodeUID, *, registered: bool) -> None:
         self._suspects.pop(uid, None)
         node = self._nodes.get(uid)
         if node is not None and node.pod_cidrs:
             if not self._stands(node):
-                self.second_allocator(node)
+                (self._registered_with if registered else self.second_allocator)(node)
             self._adopt(node)
+
+    def _registered_with(self, node: Node) -> None:
+        """Nothing wrong by itself; what its podCIDRs collide with is told apart."""
+        self._told.registered_with(node)
+        log.info(
+            "node_registered_with_pod_cidrs", node=node.name, pod_cidrs=[str(cidr) for cidr in node.pod_cidrs]
+        )

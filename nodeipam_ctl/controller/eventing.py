@@ -37,6 +37,16 @@ class NodeEvents:
             text = f"got {cidrs} from ClusterCIDR {assignment.pool}"
             self._recorder.normal(_node(assignment.node, assignment.uid), "CIDRAssigned", text)
 
+    def registered_with(self, node: Node) -> None:
+        """A Node came with podCIDRs, which nobody we know of gave it."""
+        if self._recorder.waiting < CALM:
+            cidrs = ", ".join(str(cidr) for cidr in node.pod_cidrs)
+            text = (
+                f"registered with podCIDRs {cidrs}, which whoever created the Node gave it (such as kubelet --pod-cidr); "
+                "they stay as they are, delete and re-create the Node without them to get some from a ClusterCIDR"
+            )
+            self._recorder.normal(_node(node.name, node.uid), "CIDRRegistered", text)
+
     def refused(self, refusal: Refusal) -> bool:
         """A Node gets nothing now; told when it is news: for the first time, for another reason, or after long."""
         # The message has counts in it that change all the time: they are not news.

@@ -109,8 +109,8 @@ class Reports(Protocol):
         """A Node's podCIDRs collide with something."""
         ...
 
-    def suspect(self, node: Node) -> None:
-        """A Node got podCIDRs that we did not give it."""
+    def suspect(self, node: Node, *, registered: bool) -> None:
+        """A Node got podCIDRs that we did not give it, or was `registered` with them."""
         ...
 
     def second_allocator(self, node: Node) -> None:
@@ -283,7 +283,7 @@ class Reconciler:
         elif old is not None and _same_line(old, node):
             return
         if had_none and self._running and self._allocate and node.uid not in self._ours:
-            self.conflicts.suspect(node)
+            self.conflicts.suspect(node, registered=node.uid not in self._seen_at_s)
         else:
             self._ours.discard(node.uid)
             self.ledger.observe(node)

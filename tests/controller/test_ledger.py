@@ -287,14 +287,36 @@ async def test_without_allocation_foreign_podcidrs_are_mirrored(cluster: Cluster
         assert not await cluster.events("CIDRConflict")
 
 
-async def test_a_second_allocator_is_reported(cluster: Cluster) -> None:
+async def test_a_node_that_registers_with_a_podcidr_keeps_it_and_nobody_is_blamed(cluster: Cluster) -> None:
     await cluster.pool(ipv4=TWO)
     async with cluster.controller():
         await cluster.node("theirs", pod_cidrs=("10.244.1.0/24",))
-        assert "another allocator" in await cluster.told("CIDRConflict", about="theirs")
+        told = await cluster.told("CIDRRegistered", about="theirs")
+        assert "registered with podCIDRs 10.244.1.0/24" in told
         await line(cluster, "10.244.1.0/24", node="theirs")
         await cluster.node("ours")
         assert await cluster.served("ours") == ["10.244.0.0/24"]
+        assert not await cluster.events("CIDRConflict")
+
+
+async def test_a_second_allocator_is_reported(cluster: Cluster) -> None:
+    async with cluster.controller():
+        await cluster.node("theirs")
+        await eventually(lambda: cluster.events("CIDRNotAvailable"))
+        spec = {"spec": {"podCIDR": "10.244.1.0/24", "podCIDRs": ["10.244.1.0/24"]}}
+        await cluster.patch("/api/v1/nodes/theirs", spec)
+        assert "another allocator" in await cluster.told("CIDRConflict", about="theirs")
+        await line(cluster, "10.244.1.0/24", node="theirs")
+
+
+async def test_an_absurd_podcidr_of_one_node_stops_no_other(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=TWO)
+    async with cluster.controller():
+        await cluster.node("giant", pod_cidrs=("0.0.0.0/0",))
+        assert "re-create the Node" in await cluster.told("CIDRConflict", about="giant")
+        await cluster.node("ours")
+        assert await cluster.served("ours") == ["10.244.0.0/24"]
+        assert list(await lines(cluster)) == ["10.244.0.0/24"]
 
 
 async def _uid(cluster: Cluster, name: str) -> str:
