@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli.flags import FiniteRange, flag, kubeconfig, log_format, log_level
+from nodeipam_ctl.cli.flags import FiniteRange, flag, kubeconfig, log_format, log_level, object_name
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.prefixes import Network, parse_network
 from nodeipam_ctl.settings import ControllerSettings, LeaseSettings
@@ -74,7 +74,8 @@ def command(
         kubeconfig=kubeconfig,
         leader_elect=leader_elect,
         lease=LeaseSettings(
-            namespace=_name("--lease-namespace", lease_namespace), name=_name("--lease-name", lease_name)
+            namespace=object_name("--lease-namespace", lease_namespace),
+            name=object_name("--lease-name", lease_name),
         ),
         identity=_identity(identity),
         metrics_address=metrics_address or None,
@@ -108,21 +109,3 @@ def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
         return tuple(parse_network(part.strip()) for text in texts for part in text.split(","))
     except ValueError as exc:
         raise UsageError(f"--service-cidr: {exc}") from exc
-
-
-def _name(option: str, text: str) -> str:
-    """A Kubernetes object name (RFC 1123 subdomain)."""
-    parts = text.split(".")
-    good = len(text) <= 253 and all(
-        part
-        and part.isascii()
-        and part.replace("-", "").isalnum()
-        and part == part.lower()
-        and part.strip("-") == part
-        for part in parts
-    )
-    if not good:
-        raise UsageError(
-            f"{option}: {text!r} is not an object name; use lower case letters, digits, '-' and '.'"
-        )
-    return text

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.settings import ENVIRONMENT_PREFIX
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -68,3 +69,25 @@ log_level = flag(
     default="info",
     help="The least that is logged.",
 )
+
+
+def object_name(option: str, text: str) -> str:
+    """A Kubernetes object name (RFC 1123 subdomain), as it was given for an option.
+
+    Raises:
+        UsageError: it is none.
+    """
+    parts = text.split(".")
+    good = len(text) <= 253 and all(
+        part
+        and part.isascii()
+        and part.replace("-", "").isalnum()
+        and part == part.lower()
+        and part.strip("-") == part
+        for part in parts
+    )
+    if not good:
+        raise UsageError(
+            f"{option}: {text!r} is not an object name; use lower case letters, digits, '-' and '.'"
+        )
+    return text

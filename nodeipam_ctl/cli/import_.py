@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import click
 
 from nodeipam_ctl.cli import shell
-from nodeipam_ctl.cli.flags import flag
+from nodeipam_ctl.cli.flags import flag, object_name
 from nodeipam_ctl.cli.render import as_json, as_yaml, count, findings_table, safe, say, table
 from nodeipam_ctl.cli.snapshot import Snapshot, read
 from nodeipam_ctl.errors import AlreadyExists, NodeIPAMError, NotFound, OutcomeUnknown, Permanent, UsageError
@@ -101,7 +101,8 @@ def _from_flags(flags: KcmFlags, name: str) -> ClusterCIDR:
         raise UsageError(
             "nothing to import: give --cluster-cidr as kube-controller-manager has it, or --from-upstream"
         )
-    return without_services(kcm_flags.cluster_cidr(flags, name=PoolName(name)), flags.service_cidrs)
+    named = PoolName(object_name("--name", name))
+    return without_services(kcm_flags.cluster_cidr(flags, name=named), flags.service_cidrs)
 
 
 def _wanted(snapshot: Snapshot, made: ClusterCIDR | None) -> tuple[World, tuple[ClusterCIDR, ...]]:

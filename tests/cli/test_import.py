@@ -212,6 +212,7 @@ async def test_manifests_on_standard_output_stay_clean_with_apply(operator: Oper
         pytest.param(["--cluster-cidr=10.0.0.0/8,10.0.0.0/9"], "one of each family", id="one family twice"),
         pytest.param(["--service-cluster-ip-range=10.0.0.0/8"], "--cluster-cidr is missing", id="no range"),
         pytest.param(["--cluster-cidr=10.0.0.0/8", "--node-cidr-mask-size=x"], "'x'", id="no mask"),
+        pytest.param(["--cluster-cidr=10.0.0.0/8", "--name=A b"], "not an object name", id="no name"),
     ],
 )
 async def test_a_wrong_flag_is_one_line_and_exit_code_2(
