@@ -17,7 +17,14 @@ _LARGEST = (1 << 53) - 1
 """The largest integer that every JSON reader keeps exact; an IPv6 pool may well hold more blocks."""
 
 _OVERLAPS = frozenset(
-    {"OverlappingClusterCIDRs", "ExcludedElsewhere", "OverlapsServiceCIDR", "NodeAddressInside"}
+    {
+        "OverlappingClusterCIDRs",
+        "OverlappingRanges",
+        "RangeExcluded",
+        "ExcludedElsewhere",
+        "OverlapsServiceCIDR",
+        "NodeAddressInside",
+    }
 )
 _INVALID = "InvalidClusterCIDR"
 

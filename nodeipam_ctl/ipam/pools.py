@@ -6,14 +6,14 @@ slipped past an older schema is reported and left out instead of doing harm.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nodeipam_ctl.ipam.blocks import collide, covers, families_of, key_of, network_of
 from nodeipam_ctl.ipam.podcidrs import LARGEST
 from nodeipam_ctl.ipam.window import Occupancy, Window
-from nodeipam_ctl.model import ClusterCIDR, Finding, NodeName, PoolName, Severity
-from nodeipam_ctl.prefixes import Family, family_of
+from nodeipam_ctl.model import ClusterCIDR, FamilySpec, Finding, NodeName, PoolName, Severity
+from nodeipam_ctl.prefixes import Family, contains, family_of, overlaps, subtract
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -130,7 +130,7 @@ def overlapping(pools: Iterable[ClusterCIDR]) -> dict[PoolName, tuple[PoolName, 
 
 
 def _own_findings(pool: ClusterCIDR) -> list[Finding]:
-    found = []
+    found = [finding for spec in pool.families.values() for finding in _range_findings(pool.name, spec)]
     for block in pool.static:
         for family, key in families_of(block.cidrs):
             spec = pool.families.get(family)
@@ -145,6 +145,29 @@ def _own_findings(pool: ClusterCIDR) -> list[Finding]:
                 )
             )
     return found
+
+
+def _range_findings(name: PoolName, spec: FamilySpec) -> Iterator[Finding]:
+    """What the ranges and exclusions of one family do to each other."""
+    for i, cidr in enumerate(spec.cidrs):
+        # Of two equal ranges the later one is the one too many.
+        outer = [o for j, o in enumerate(spec.cidrs) if contains(o, cidr) and (o != cidr or j < i)]
+        if outer:
+            yield Finding(
+                code="OverlappingRanges",
+                subject=f"clustercidr/{name}",
+                message=f"its range {cidr} lies in its range {outer[0]} and adds nothing",
+                remedy="remove the smaller entry of cidrs, or correct it",
+            )
+        elif any(overlaps(cidr, exclusion) for exclusion in spec.exclude) and not subtract(
+            [cidr], spec.exclude
+        ):
+            yield Finding(
+                code="RangeExcluded",
+                subject=f"clustercidr/{name}",
+                message=f"exclude covers all of its range {cidr}, so nothing is handed out from it",
+                remedy="correct the entry of exclude, or remove the range",
+            )
 
 
 def _shared_findings(pools: list[ClusterCIDR]) -> list[Finding]:
