@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import signal
 import time
@@ -30,6 +29,7 @@ from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.events import EventRecorder
+from nodeipam_ctl.linux import links, nftables
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.linux.inotify import DirectoryWatch
 from nodeipam_ctl.model import Severity
@@ -37,7 +37,7 @@ from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
 from nodeipam_ctl.routing.backends import Vantage, vxlan, wireguard
 from nodeipam_ctl.routing.desired import owned_files
 from nodeipam_ctl.settings import AgentSettings
-from nodeipam_ctl.telemetry.http import TelemetryServer
+from nodeipam_ctl.telemetry.http import TelemetryServer, parse_address
 from nodeipam_ctl.telemetry.readiness import Readiness
 
 T = TypeVar("T")
@@ -63,6 +63,10 @@ async def run(settings: AgentSettings) -> None:
         raise UsageError(
             "--direct-routing with --backend wireguard would send pods' packets in clear: drop it"
         )
+    if settings.metrics_address is not None:
+        parse_address(settings.metrics_address)  # before anything is opened or said
+    if settings.masquerade and not nftables.available():
+        raise UsageError("nft is not installed: install nftables, or use --no-masquerade")
     access = await load_access(settings.kubeconfig)
     template = read_template(settings)
     backend = backends.load(settings.backend)
@@ -120,6 +124,7 @@ class Agent:
         self._retry_at_s: float | None = None
         self._news_at_s: float | None = None
         self._turn: Turn | None = None
+        self._unreadable = ""
         self._alive_s = _loop_time_s()
         self.readiness.check("feed", self._feed_problem)
         self.readiness.check("host", self._host_problem)
@@ -198,7 +203,8 @@ class Agent:
         try:
             turn = await asyncio.to_thread(self._reconciler.turn, snapshot)
         except NodeIPAMError as exc:
-            self._reporter.unreadable(str(exc))
+            self._unreadable = str(exc)
+            self._reporter.unreadable(self._unreadable)
             self._reconciler.dirty.everything()
             self._retry_at_s = _loop_time_s() + _RETRY_S
             return None
@@ -298,6 +304,8 @@ class Agent:
         return self._feed.problem or ("" if self._feed.synced else "the first list is not complete")
 
     def _host_problem(self) -> str:
+        if self._unreadable:
+            return self._unreadable
         if self._turn is None:
             return "no turn has been completed"
         return self._turn.desired.waiting or reasons(self._turn.outcome.failed)
@@ -317,10 +325,7 @@ def open_host(settings: AgentSettings) -> Iterator[Host]:
     Raises:
         UsageError: privileges are missing.
     """
-    if os.geteuid() != 0:
-        raise UsageError(
-            "the agent changes routes and settings: run it as root, or with CAP_NET_ADMIN in a privileged Pod"
-        )
+    links.require_privileges()
     host = Host(
         cni_conf_dir=settings.cni_conf_dir,
         proc_sys_dir=settings.proc_sys_dir,

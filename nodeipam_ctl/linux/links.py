@@ -5,7 +5,17 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from nodeipam_ctl.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, Request, attribute, attributes, nested
+from nodeipam_ctl.errors import UsageError
+from nodeipam_ctl.linux.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    KernelError,
+    Request,
+    Socket,
+    attribute,
+    attributes,
+    nested,
+)
 from nodeipam_ctl.linux.rtnl import address
 from nodeipam_ctl.routing.state import Link
 from nodeipam_ctl.routing.tunnels import Vxlan
@@ -23,6 +33,8 @@ _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT = 1, 3, 4, 7,
 _VXLAN_LOCAL6, _VXLAN_EXTERNAL, _VXLAN_GPE = 17, 25, 27
 _IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
 _ARPHRD_NONE = 0xFFFE
+_EPERM = 1
+_NO_DEVICE = 0x7FFFFFFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +109,23 @@ def change(link: Link, index: int) -> Request:
 def delete(index: int) -> Request:
     """Removes a device, and with it whatever stands on it."""
     return Request(RTM_DELLINK, 0, _HEADER.pack(0, 0, index, 0, 0))
+
+
+def require_privileges() -> None:
+    """Asks the kernel itself, by removing a device that cannot exist: root may lack the capability, or have it elsewhere.
+
+    Raises:
+        UsageError: we may not change this network namespace.
+    """
+    with Socket() as kernel:
+        try:
+            kernel.request(delete(_NO_DEVICE))
+        except KernelError as exc:
+            if exc.code == _EPERM:
+                raise UsageError(
+                    "CAP_NET_ADMIN is missing in this network namespace, and without it no route can be changed: "
+                    "run as root, or in a Pod with hostNetwork and that capability"
+                ) from exc
 
 
 def must_recreate(before: Link, after: Link) -> bool:

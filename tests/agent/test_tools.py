@@ -136,3 +136,55 @@ def test_peers_come_from_the_ledger_as_well(cluster: Cluster) -> None:
         lambda: host.routes() == ["10.244.130.0/25 via 192.0.2.12 dev eth0 metric 100", sink],
         "the routes follow the ledger",
     )
+
+
+@pytest.mark.parametrize(
+    "how", [("setpriv", "--bounding-set", "-net_admin"), ("unshare", "--user", "--map-root-user")]
+)
+def test_without_the_capability_in_this_namespace_one_line_names_it(
+    cluster: Cluster, tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    host = cluster.segment.host("192.0.2.11/24")
+    config = tmp_path / "kubeconfig"
+    cluster.api.write_kubeconfig(config)
+    flags = ("agent", "--node-name", "n1", "--kubeconfig", str(config), "--cni-conf-dir", str(tmp_path))
+    refused = subprocess.run(
+        host.inside(*how, sys.executable, "-m", "nodeipam_ctl", *flags),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert refused.returncode == 2
+    (line_,) = refused.stderr.splitlines()
+    assert "CAP_NET_ADMIN" in line_
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        pytest.param((), "nft is not installed", id="no nft"),
+        pytest.param(
+            ("--metrics-address", "nowhere"), "HOST:PORT", id="a bad address is said before all else"
+        ),
+    ],
+)
+def test_what_is_missing_or_wrong_is_one_line_before_anything_is_changed(
+    cluster: Cluster, tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    host = cluster.segment.host("192.0.2.11/24")
+    config = tmp_path / "kubeconfig"
+    cluster.api.write_kubeconfig(config)
+    refused = subprocess.run(
+        host.inside(
+            *("env", f"PATH={tmp_path}", sys.executable, "-m", "nodeipam_ctl", "agent", "--node-name", "n1"),
+            *("--kubeconfig", str(config), "--cni-conf-dir", str(tmp_path), *flags),
+        ),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert refused.returncode == 2
+    (line_,) = refused.stderr.splitlines()
+    assert said in line_
