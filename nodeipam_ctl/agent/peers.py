@@ -13,7 +13,8 @@ from typing import Protocol
 from msgspec import Raw
 
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.kube.informer import Informer, Resource
+from nodeipam_ctl.kube.informer import Informer
+from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import pod_cidr_slices
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node

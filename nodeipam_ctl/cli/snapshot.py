@@ -10,7 +10,8 @@ from typing import TypeVar
 from nodeipam_ctl.errors import Expired, Forbidden, NotFound
 from nodeipam_ctl.ipam.forecast import World
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.kube.informer import Informer, Resource
+from nodeipam_ctl.kube.informer import Informer
+from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.cluster_cidrs import X_K8S_GROUP
 from nodeipam_ctl.kube.wire.envelope import Unreadable

@@ -23,7 +23,8 @@ from nodeipam_ctl.kube.client import Client, query
 from nodeipam_ctl.kube.crds import CustomResource, CustomResourceWatch
 from nodeipam_ctl.kube.deltas import Delta
 from nodeipam_ctl.kube.history import is_behind
-from nodeipam_ctl.kube.informer import Informer, Resource
+from nodeipam_ctl.kube.informer import Informer
+from nodeipam_ctl.kube.kind import Resource
 
 log = structlog.get_logger(__name__)
 
@@ -100,12 +101,9 @@ class CustomResources(Generic[T]):
                 await self._stop_watch()
                 return 0.0
         except NodeIPAMError as exc:
-            problem = str(exc)
-            if isinstance(exc, NotFound):
-                problem = f"{exc}; install the CRDs: kubectl apply -f crds/"
             if self._backoff.attempts == 0:
-                log.warning("cluster_cidrs_unreadable", reason=problem)
-            self.problem = problem
+                log.warning("cluster_cidrs_unreadable", reason=str(exc))
+            self.problem = str(exc)
             return self._backoff.next_s()
         if self.problem:
             log.info("cluster_cidrs_listed", objects=len(self.values()))
@@ -127,12 +125,12 @@ class CustomResources(Generic[T]):
         return any(is_behind(version, before.get(resource, "")) for resource, version in self._listed.items())
 
     async def _exists(self, resource: CustomResource) -> bool:
-        if not self._informers[resource].resource.optional:
-            await self._client.get(query(resource.path, {"limit": 1}))
-            return True
+        kind = self._informers[resource].resource
         try:
             await self._client.get(query(resource.path, {"limit": 1}))
-        except NotFound:
+        except NotFound as exc:
+            if not kind.optional:
+                raise kind.missing(exc) from exc
             return False
         return True
 

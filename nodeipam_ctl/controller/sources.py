@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from nodeipam_ctl.controller.ledger import LedgerKeeper
-from nodeipam_ctl.kube.informer import Informer, Resource
+from nodeipam_ctl.kube.informer import Informer
+from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import ClusterCIDR, LedgerPage, Node, ServiceCIDR

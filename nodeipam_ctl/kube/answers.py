@@ -20,6 +20,8 @@ from nodeipam_ctl.errors import (
 )
 
 _LONGEST_MESSAGE = 800
+_NO_HTTPS = "Client sent an HTTP request to an HTTPS server"
+"""What Go's HTTP server says without TLS."""
 
 
 class _Status(msgspec.Struct):
@@ -87,6 +89,8 @@ def error_of(
             return Transient(text, retry_after_s=retry_after_s)
         case _ if code >= 500:
             return OutcomeUnknown(text) if is_write else Transient(text, retry_after_s=retry_after_s)
+        case 400 if _NO_HTTPS in message:
+            return Invalid(f"{text}; write https:// instead of http:// in the kubeconfig, or check the port")
         case 400 | 405 | 406 | 413 | 415 | 422:
             return Invalid(text)
         case _:

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 
 from nodeipam_ctl.kube.http1 import AnswerReader, Head, Malformed
 
 _BUFFERED_MOST_BYTES = 4 << 20
 _ANSWER_MOST_BYTES = 256 << 20
 """Of a whole answer: the longest is a page of a list, and an object has at most 1.5 MB."""
+_NO_TLS = frozenset(
+    {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
+)
+"""What OpenSSL, by its version, calls an answer that is no TLS at all."""
 _GATHER_S = 0.01
 _GATHER_MOST_BYTES = 64 * 1024
 
@@ -248,5 +253,9 @@ def reason_of(exc: Exception | None, otherwise: str) -> str:
     verify = getattr(exc, "verify_message", "")
     if verify:
         return f"TLS: the server's certificate was refused: {verify}; check the certificate authority of the kubeconfig"
+    if isinstance(exc, ssl.SSLError) and exc.reason:
+        if exc.reason in _NO_TLS:
+            return "TLS: the server answers without TLS; write http:// instead of https:// in the kubeconfig, or check the port"
+        return f"TLS: {exc.reason.lower().replace('_', ' ')}"
     reason = getattr(exc, "strerror", None) or getattr(exc, "reason", None) or str(exc)
     return " ".join(str(reason).split()) or otherwise

@@ -21,6 +21,7 @@ from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client, SilentWatch, query
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
 from nodeipam_ctl.kube.history import is_behind, recognise, version_of
+from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.wire.envelope import decode_event, decode_list
 
 log = structlog.get_logger(__name__)
@@ -30,31 +31,6 @@ T = TypeVar("T")
 _SHORT_WATCH_S = 1.0
 _ABSENCES_BELIEVED = 3
 """A server that is starting may say 404 for custom resources that do exist."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resource(Generic[T]):
-    """A kind of object and how its slim record is made.
-
-    Attributes:
-        path: of the collection: `/api/v1/nodes`.
-        decode: the record of one object; None for one that cannot even be named.
-        key: the record's identity; the uid where a re-created object of the same name is another object.
-        same: whether two records differ in nothing that matters: then no delta is delivered.
-        glance: key, resourceVersion and a fingerprint of all that the record is made of, much cheaper than `decode`: what has
-            the fingerprint it had before is dropped. Worth it for what changes often in ways that do not matter: Nodes.
-        optional: the resource type may be missing from the server (404): then it is an empty collection.
-    """
-
-    name: str
-    path: str
-    decode: Callable[[Raw], T | None]
-    key: Callable[[T], str]
-    same: Callable[[T, T], bool] = lambda old, new: old == new
-    glance: Callable[[Raw], tuple[str, str, int] | None] | None = None
-    label_selector: str | None = None
-    field_selector: str | None = None
-    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,7 +312,7 @@ class Informer(Generic[T]):
             page = decode_list(await self._client.get(path, timeout_s=self._timing.list_timeout_s))
         except NotFound as exc:
             if not self.resource.optional:
-                raise
+                raise self.resource.missing(exc) from exc
             self._absences += 1
             if self.store and self._absences < _ABSENCES_BELIEVED:
                 raise Transient(f"{exc}; asked again before it is believed", retry_after_s=1.0) from exc

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodeipam_ctl.kube.informer import Resource
+from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.wire.cluster_cidrs import (
     CLUSTER_CIDRS,
     X_K8S_CLUSTER_CIDRS,
@@ -14,6 +14,8 @@ from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
 from nodeipam_ctl.kube.wire.service_cidrs import SERVICE_CIDRS, decode_service_cidr
 from nodeipam_ctl.kube.wire.slices import POD_CIDR_SLICES, decode_slice
 from nodeipam_ctl.model import ClusterCIDR, LedgerPage, Node, ServiceCIDR
+
+_INSTALL = "install the CRDs: kubectl apply -f crds/"
 
 
 def nodes(*, name: str | None = None) -> Resource[Node]:
@@ -36,6 +38,7 @@ def cluster_cidrs() -> Resource[ClusterCIDR | Unreadable]:
         decode=decode_cluster_cidr,
         key=lambda pool: pool.uid or pool.name,
         optional=True,
+        remedy=_INSTALL,
     )
 
 
@@ -58,6 +61,7 @@ def pod_cidr_slices() -> Resource[LedgerPage | Unreadable]:
         decode=decode_slice,
         key=lambda page: page.name,
         optional=True,
+        remedy=_INSTALL,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import yaml
 from nodeipam_ctl.controller import pools as pools_module
 from nodeipam_ctl.controller.status import FINALIZER
 from nodeipam_ctl.demo.apiserver import Effect, Fault
-from tests.controller.harness import POOLS, Cluster, Object, condition, eventually
+from tests.controller.harness import CRDS, POOLS, Cluster, Object, condition, eventually
 
 X_POOLS = "/apis/networking.x-k8s.io/v1/clustercidrs"
 X_CRD = Path(__file__).parents[1] / "data" / "networking.x-k8s.io_clustercidrs.yaml"
@@ -199,6 +200,18 @@ async def test_a_new_mask_size_applies_to_nodes_without_a_block(cluster: Cluster
         await cluster.node("second")
         assert (await cluster.served("second"))[0].endswith("/26")
         assert await cluster.cidrs("first") == ["10.244.0.0/24"]
+
+
+async def test_readyz_says_how_to_get_a_crd_that_is_missing(tmp_path: Path) -> None:
+    only_pools = tmp_path / "crds"
+    only_pools.mkdir()
+    shutil.copy(CRDS / "nodeipam.dev_clustercidrs.yaml", only_pools)
+    async with Cluster(tmp_path, crds=only_pools) as cluster, cluster.controller(wait=False) as running:
+        remedy = "install the CRDs: kubectl apply -f crds/"
+        await eventually(lambda: remedy in running.readiness.reasons()["ledger"], what="the remedy")
+        await eventually(lambda: not running.readiness.reasons()["clustercidrs"])
+    async with Cluster(tmp_path, crds=None) as cluster, cluster.controller(wait=False) as running:
+        await eventually(lambda: remedy in running.readiness.reasons()["clustercidrs"], what="the remedy")
 
 
 def _x_pool(name: str, cidr: str) -> Object:

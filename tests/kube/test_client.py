@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+from nodeipam_ctl.demo.apiserver import ApiServer
 from nodeipam_ctl.errors import (
     AlreadyExists,
     Conflict,
@@ -305,6 +307,25 @@ async def test_a_fast_server_cannot_fill_our_memory_through_a_watch() -> None:
             await asyncio.sleep(0.05)  # until the kernel's buffers and ours are full
         assert sent < 400
         assert len([line async for line in lines]) == 600
+
+
+async def test_https_to_a_server_without_tls_says_what_to_write() -> None:
+    async with ApiServer() as server:
+        url = server.url.replace("http://", "https://")
+        async with Client(Access(server=url, ssl=ssl.create_default_context())) as client:
+            with pytest.raises(
+                Transient, match="write http:// instead of https:// in the kubeconfig"
+            ) as caught:
+                await client.get(NODE)
+    assert "WRONG_VERSION" not in str(caught.value)
+    assert "[SSL" not in str(caught.value)
+
+
+async def test_http_to_a_server_with_tls_says_what_to_write() -> None:
+    goes = answer(b"Client sent an HTTP request to an HTTPS server.\n", status="400 Bad Request", keep=False)
+    async with Scripted(goes) as server, Client(Access(server=server.url)) as client:
+        with pytest.raises(Invalid, match="write https:// instead of http:// in the kubeconfig"):
+            await client.get(NODE)
 
 
 def test_paths() -> None:
