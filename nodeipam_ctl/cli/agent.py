@@ -118,7 +118,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     default=20.0,
     help="Seconds until a second complete list is asked for, which a mass removal waits for.",
 )
-@flag("--route-metric", type=click.IntRange(1, 2**31), default=100, help="Metric of our routes.")
+@flag(
+    "--route-metric",
+    type=click.IntRange(1, 2**31),
+    default=100,
+    help="Metric of our routes; vxlan-gpe adds 0 to 63.",
+)
 @flag(
     "--route-table", type=click.IntRange(1, 2**32 - 1), default=254, help="Table of our routes; 254 is main."
 )

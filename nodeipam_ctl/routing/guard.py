@@ -40,8 +40,15 @@ def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset
         plausible: the feed's list has this node in it.
         confirmed: keys whose removal was held before and that a later complete list did not bring back.
     """
+    coming = {_destination(c.key) for c in plan.changes if c.op is Op.ADD and c.key.kind is Kind.ROUTE}
     fresh = {
-        c.key for c in plan.changes if c.op is Op.REMOVE and c.key.kind in _COUNTED and c.key not in confirmed
+        c.key
+        for c in plan.changes
+        if c.op is Op.REMOVE
+        and c.key.kind in _COUNTED
+        and c.key not in confirmed
+        # Only its metric changes: the new one is made first.
+        and not (c.key.kind is Kind.ROUTE and _destination(c.key) in coming)
     }
     few = len(fresh) <= MOST_REMOVALS or len(fresh) <= MOST_SHARE * owned
     if not fresh or (few and plausible):
@@ -50,6 +57,12 @@ def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset
         run=Plan(changes=tuple(c for c in plan.changes if c.key not in fresh)),
         held=Plan(changes=tuple(c for c in plan.changes if c.key in fresh)),
     )
+
+
+def _destination(route: Key) -> tuple[object, ...]:
+    """The table and network of a route's key, without its metric."""
+    assert isinstance(route.name, tuple)
+    return route.scope, *route.name[:2]
 
 
 def unlisted(own: Peer | None, settings: AgentSettings, *, plausible: bool) -> tuple[Finding, ...]:

@@ -187,8 +187,8 @@ def test_gpe_needs_one_route_a_peer_and_nothing_else(cluster: Cluster) -> None:
     nodes = start(cluster, "n1", "n2", "n3", flags=("--backend", "vxlan-gpe"))
     host, agent = nodes["n1"]
     assert host.routes() == [
-        "10.244.2.0/24 encap ip id 1 src 0.0.0.0 dst 192.0.2.12 ttl 0 tos 0 dev nictl-gpe scope link metric 100",
-        "10.244.3.0/24 encap ip id 1 src 0.0.0.0 dst 198.51.100.13 ttl 0 tos 0 dev nictl-gpe scope link metric 100",
+        "10.244.2.0/24 encap ip id 1 src 0.0.0.0 dst 192.0.2.12 ttl 0 tos 0 dev nictl-gpe scope link metric 102",
+        "10.244.3.0/24 encap ip id 1 src 0.0.0.0 dst 198.51.100.13 ttl 0 tos 0 dev nictl-gpe scope link metric 103",
         SINK,
     ]
     assert neighbours(host, "nictl-gpe") == []

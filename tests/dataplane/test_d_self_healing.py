@@ -104,8 +104,8 @@ def test_tunnels_in_routes_heal_as_well(make_lab: MakeLab) -> None:
             "ip link set nictl-gpe down",
             "ip link set nictl-gpe mtu 1300",
             "ip route del 10.244.2.0/24",
-            "ip route replace 10.244.2.0/24 encap ip id 1 dst 192.0.2.77 dev nictl-gpe proto 112 metric 100",
-            "ip route replace 10.244.2.0/24 encap ip id 9 dst 192.0.2.12 dev nictl-gpe proto 112 metric 100",
+            "ip route replace 10.244.2.0/24 encap ip id 1 dst 192.0.2.77 dev nictl-gpe proto 112 metric 102",
+            "ip route replace 10.244.2.0/24 encap ip id 9 dst 192.0.2.12 dev nictl-gpe proto 112 metric 102",
         ],
     )
     assert lab.pod("n1").reaches(lab.pod("n2").address)

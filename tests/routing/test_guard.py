@@ -8,7 +8,7 @@ import pytest
 
 from nodeipam_ctl.plan import Op, diff
 from nodeipam_ctl.routing.guard import guarded, unlisted
-from nodeipam_ctl.routing.state import HostPlan, Route
+from nodeipam_ctl.routing.state import HostObject, HostPlan, Key, Route
 from nodeipam_ctl.settings import AgentSettings
 from tests.routing.views import peer
 
@@ -38,6 +38,17 @@ def test_holds_a_mass_removal(gone: int, of: int, plausible: bool, held: int) ->
     answer = guarded(removing(gone, of=of), owned=of, plausible=plausible, confirmed=frozenset())
     assert answer.held.count(Op.REMOVE) == held
     assert answer.run.count(Op.REMOVE) == gone - held
+
+
+def test_does_not_take_another_metric_for_a_removal() -> None:
+    def routes(metric: int) -> dict[Key, HostObject]:
+        networks = (IPv4Network((number << 8, 24)) for number in range(50))
+        made = (Route(dst=network, dev="eth0", metric=metric) for network in networks)
+        return {route.key: route for route in made}
+
+    answer = guarded(diff(routes(101), routes(100)), owned=50, plausible=True, confirmed=frozenset())
+
+    assert (len(answer.run), len(answer.held)) == (100, 0)
 
 
 def test_runs_what_a_second_complete_list_confirms() -> None:
