@@ -131,8 +131,20 @@ def overlapping(pools: Iterable[ClusterCIDR]) -> dict[PoolName, tuple[PoolName, 
 
 def _own_findings(pool: ClusterCIDR) -> list[Finding]:
     found = [finding for spec in pool.families.values() for finding in _range_findings(pool.name, spec)]
+    promised: dict[tuple[Family, int], NodeName] = {}
     for block in pool.static:
         for family, key in families_of(block.cidrs):
+            first = promised.setdefault((family, key), block.node)
+            if first != block.node:
+                found.append(
+                    Finding(
+                        code="StaticTwice",
+                        subject=f"clustercidr/{pool.name}",
+                        message=f"the static block {network_of(key, family)} is promised to node {first} and to node "
+                        f"{block.node}; {first} gets it, and {block.node} waits",
+                        remedy="give each node a block of its own in spec.static",
+                    )
+                )
             spec = pool.families.get(family)
             if spec is not None and any(covers(key_of(cidr), key) for cidr in spec.cidrs):
                 continue

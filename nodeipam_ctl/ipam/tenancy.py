@@ -199,14 +199,23 @@ class Tenancy:
     def _mark_promises(self) -> None:
         for promise in self._promises:
             self.occupancies[promise.family].remove(promise.key, promise)
-        self._promises = [
-            Promise(family=family, key=key, node=node, pool=pool.name)
-            for pool in self.pools.values()
-            for node, blocks in pool.statics.items()
-            for family, key in blocks
-        ]
-        for promise in self._promises:
-            self.occupancies[promise.family].add(promise.key, promise)
+        self._promises = []
+        for pool in self.pools.values():
+            for node, blocks in pool.statics.items():
+                for family, key in blocks:
+                    if not self._is_promised(family, key, node):
+                        promise = Promise(family=family, key=key, node=node, pool=pool.name)
+                        self._promises.append(promise)
+                        self.occupancies[family].add(key, promise)
+
+    def _is_promised(self, family: Family, key: int, node: NodeName) -> bool:
+        """Whether an earlier promise gives addresses of this block to another node: two promises would serve neither."""
+        space = self.occupancies[family].space
+        return any(
+            isinstance(holder, Promise) and holder.node != node
+            for other in space.touching(key)
+            for holder in space.holders(other)
+        )
 
     def exclude(self, source: str, networks: Iterable[tuple[Network, str]]) -> bool:
         """Keep these networks out, instead of those that `source` named before; each comes with why.
