@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from nodeipam_ctl.demo.apiserver import protobuf, wire
 from nodeipam_ctl.demo.apiserver.errors import (
@@ -32,17 +33,20 @@ async def receive(request: web.BaseRequest) -> bytes:
     """The whole body, which aiohttp would end at 1 MiB.
 
     Raises:
-        ApiError: 413.
+        ApiError: 400, 413.
     """
     if not request.can_read_body:
         return b""
     if (request.content_length or 0) > _MAX_BODY_BYTES:
         raise too_large(_MAX_BODY_BYTES)
     body = bytearray()
-    async for chunk in request.content.iter_any():
-        body += chunk
-        if len(body) > _MAX_BODY_BYTES:
-            raise too_large(_MAX_BODY_BYTES)
+    try:
+        async for chunk in request.content.iter_any():
+            body += chunk
+            if len(body) > _MAX_BODY_BYTES:
+                raise too_large(_MAX_BODY_BYTES)
+    except (HttpProcessingError, web.RequestPayloadError) as exc:  # chunks that are none, gzip that is none
+        raise bad_request("the request's body cannot be read as its headers describe it") from exc
     return bytes(body)
 
 

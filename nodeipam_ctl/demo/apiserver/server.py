@@ -15,7 +15,7 @@ from typing import Self
 import yaml
 from aiohttp import web
 
-from nodeipam_ctl.demo.apiserver import kubeconfig, seeds, wire
+from nodeipam_ctl.demo.apiserver import kubeconfig, malformed, seeds, wire
 from nodeipam_ctl.demo.apiserver.auth import Authenticator, User
 from nodeipam_ctl.demo.apiserver.builtin import BUILTIN
 from nodeipam_ctl.demo.apiserver.crds import Definitions
@@ -272,6 +272,7 @@ class ApiServer:
         server = web.Server(
             Handler(self.cluster),
             access_log=None,
+            logger=malformed.logger(),
             handler_cancellation=True,
             max_line_size=_MAX_HEADER_BYTES,
             max_field_size=_MAX_HEADER_BYTES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
 
@@ -39,6 +40,40 @@ async def test_the_kubeconfig_is_for_its_owner_only(tmp_path: Path) -> None:
         config = yaml.safe_load(path.read_text())
         assert config["clusters"][0]["cluster"]["server"] == server.url
         assert config["users"][0]["user"]["token"] == server.token
+
+
+_HEAD = b"POST /api/v1/nodes HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"GET / HTTP/9.9\r\n\r\n", id="a version that does not exist"),
+        pytest.param(b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", id="a space in a header's name"),
+        pytest.param(b"GET http://[ HTTP/1.1\r\nHost: a\r\n\r\n", id="no URL"),
+        pytest.param(_HEAD + b"Content-Length: -5\r\n\r\n", id="a negative length"),
+        pytest.param(_HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", id="no chunk"),
+        pytest.param(
+            _HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc", id="gzip that is none"
+        ),
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"a" * 50, id="TLS"),
+    ],
+)
+async def test_what_is_no_http_is_refused_and_told_in_one_line(
+    sent: bytes, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with ApiServer(unsecured=True) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+        writer.write(sent)
+        async with asyncio.timeout(10):
+            assert b" 400 " in await reader.readline()
+        writer.close()
+        await writer.wait_closed()
+    assert len(caplog.records) <= 1
+    for record in caplog.records:
+        assert record.exc_info is None
+        assert "\n" not in record.getMessage()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 async def test_tls_is_vouched_for_by_the_ca_in_the_kubeconfig() -> None:
