@@ -30,6 +30,7 @@ from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.linux import links, nftables
+from nodeipam_ctl.linux.alone import alone
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.linux.inotify import DirectoryWatch
 from nodeipam_ctl.model import Severity
@@ -320,21 +321,22 @@ class Agent:
 
 @contextlib.contextmanager
 def open_host(settings: AgentSettings) -> Iterator[Host]:
-    """This host, if we may change it.
+    """This host, if we may change it and nobody else of us does.
 
     Raises:
-        UsageError: privileges are missing.
+        UsageError: privileges are missing, or another agent runs here.
     """
     links.require_privileges()
-    host = Host(
-        cni_conf_dir=settings.cni_conf_dir,
-        proc_sys_dir=settings.proc_sys_dir,
-        wireguard_key=wireguard.key_file(settings) if wireguard_keys.in_use(settings) else None,
-    )
-    try:
-        yield host
-    finally:
-        host.close()
+    with alone():
+        host = Host(
+            cni_conf_dir=settings.cni_conf_dir,
+            proc_sys_dir=settings.proc_sys_dir,
+            wireguard_key=wireguard.key_file(settings) if wireguard_keys.in_use(settings) else None,
+        )
+        try:
+            yield host
+        finally:
+            host.close()
 
 
 def read_template(settings: AgentSettings) -> str | None:

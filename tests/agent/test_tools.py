@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,29 @@ def test_cleanup_removes_everything_of_ours_and_nothing_else(cluster: Cluster) -
     assert foreign.exists()
     again = nodeipam_ctl(host, "cleanup", *flags, "--yes")
     assert (again.returncode, again.stdout) == (0, "nothing of ours is on this host\n")
+
+
+def test_a_host_has_one_agent_and_no_cleanup_beside_it(cluster: Cluster, tmp_path: Path) -> None:
+    cluster.add("n1", **N1)
+    host = cluster.segment.host("192.0.2.11/24")
+    agent = cluster.start_agent(host, "n1")
+    until(agent.conflist.exists, "the conflist is there")
+    directory = ("--cni-conf-dir", str(agent.conflist.parent))
+    config = tmp_path / "kubeconfig"
+    cluster.api.write_kubeconfig(config)
+    other = ("--kubeconfig", str(config), "--metrics-address", "", "--backend", "vxlan", *directory)
+    for refused in (
+        nodeipam_ctl(host, "agent", "--node-name", "n1", *other),
+        nodeipam_ctl(host, "cleanup", "--yes", *directory),
+    ):
+        assert refused.returncode == 2
+        assert refused.stderr.splitlines()[-1].endswith("in this network namespace: stop it first")
+    assert agent.conflist.exists()
+    agent.stop(signal.SIGKILL)
+    assert nodeipam_ctl(host, "cleanup", "--yes", *directory).returncode == 0, (
+        "the kernel gave the place back"
+    )
+    assert not agent.conflist.exists()
 
 
 def test_peers_come_from_the_ledger_as_well(cluster: Cluster) -> None:
