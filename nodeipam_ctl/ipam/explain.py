@@ -81,7 +81,7 @@ def explain(world: World, node: Node, now: float) -> Explanation:
     free = {name: free_text(pool) for name, pool in allocator.tenancy.pools.items()}
     asked = node
     if node.pod_cidrs:
-        asked = replace(node, uid=NodeUID(f"{node.uid}-again"), pod_cidrs=())
+        asked = replace(node, uid=NodeUID(f"{node.uid}-again"), pod_cidrs=(), deleting=False)
         if record is not None:
             allocator.tenancy.part(record)
     considered: tuple[Considered, ...] = ()

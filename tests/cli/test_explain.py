@@ -53,6 +53,14 @@ async def test_a_waiting_node_learns_why_and_what_to_do(operator: Operator) -> N
     assert "label the node" in answer["now"]["outcome"]
 
 
+async def test_a_node_being_deleted_learns_what_it_would_get_when_it_comes_back(operator: Operator) -> None:
+    await operator.cluster.pool(ipv4={"cidrs": ["10.244.0.0/24"], "nodeMaskSize": 24})
+    await operator.cluster.node("worker-1", pod_cidrs=("10.244.0.0/24",), finalizers=["example.com/drain"])
+    await operator.cluster.delete("/api/v1/nodes/worker-1")
+    said = await operator("explain", "worker-1")
+    assert "registered again it would get 10.244.0.0/24 from ClusterCIDR default" in said.out
+
+
 async def test_nodes_that_came_earlier_are_served_first(operator: Operator) -> None:
     await operator.cluster.pool(ipv4={"cidrs": ["10.244.0.0/24"], "nodeMaskSize": 24})
     await operator.cluster.node("first")
