@@ -7,44 +7,10 @@ from itertools import permutations
 import pytest
 
 from nodeipam_ctl.ipam.allocator import Allocator
-from nodeipam_ctl.model import (
-    Assignment,
-    ClusterCIDR,
-    FamilySpec,
-    LedgerEntry,
-    LedgerState,
-    Node,
-    NodeName,
-    NodeUID,
-    PoolName,
-    RefusalReason,
-    Retain,
-    StaticBlock,
-    Verdict,
-)
-from nodeipam_ctl.prefixes import Family, Network
-from tests.ipam.cases import network, networks, selector
+from nodeipam_ctl.model import Node, NodeName, NodeUID, PoolName, RefusalReason, StaticBlock, Verdict
+from tests.ipam.cases import networks, selector
 from tests.ipam.cluster import Cluster
-
-
-def v4(
-    name: str, *cidrs: str, mask: int = 24, exclude: tuple[str, ...] = (), **fields: object
-) -> ClusterCIDR:
-    spec = FamilySpec(cidrs=networks(cidrs), node_mask_size=mask, exclude=networks(exclude))
-    made = ClusterCIDR(name=PoolName(name), families={Family.IPV4: spec}, reuse_delay_s=0.0)
-    return replace(made, **fields)  # type: ignore[arg-type]  # fields by name
-
-
-def dual(name: str, four: str, mask4: int, six: str, mask6: int) -> ClusterCIDR:
-    families = {
-        Family.IPV4: FamilySpec(cidrs=networks([four]), node_mask_size=mask4),
-        Family.IPV6: FamilySpec(cidrs=networks([six]), node_mask_size=mask6),
-    }
-    return ClusterCIDR(name=PoolName(name), families=families, reuse_delay_s=0.0)
-
-
-def got(*texts: str) -> tuple[Network, ...]:
-    return networks(texts)
+from tests.ipam.clustercidrs import dual, got, v4
 
 
 def test_decisions_do_not_depend_on_the_order_of_nodes_or_pools() -> None:
@@ -56,73 +22,6 @@ def test_decisions_do_not_depend_on_the_order_of_nodes_or_pools() -> None:
         allocator.set_pools([pools[i] for i in order if i < 3])
         answers.add(tuple(allocator.decide([nodes[i] for i in order], now=0.0)))
     assert len(answers) == 1
-
-
-def test_a_released_block_rests_and_then_goes_to_another_node() -> None:
-    cluster = Cluster([v4("p", "10.0.0.0/23", reuse_delay_s=100.0)])
-    assert cluster.create("a") == got("10.0.0.0/24")
-    released = cluster.delete("a")
-    assert released is not None
-    assert released.resting_until_s == cluster.now + 100.0
-    assert cluster.allocator.usage(PoolName("p")).families[Family.IPV4].resting == 1
-    assert cluster.create("b") == got("10.0.1.0/24")
-    cluster.now += 100.0
-    assert cluster.create("c") == got("10.0.0.0/24")
-    assert [w.early for w in cluster.allocator.woken()] == [False]
-
-
-def test_when_nothing_else_is_left_the_oldest_rest_is_given_up_first() -> None:
-    cluster = Cluster([v4("p", "10.0.0.0/23", reuse_delay_s=100.0)])
-    cluster.create("a")
-    cluster.create("b")
-    cluster.delete("b")
-    cluster.now += 1.0
-    cluster.delete("a")
-    assert cluster.create("c") == got("10.0.1.0/24"), "b left before a"
-    woken = cluster.allocator.woken()
-    assert [(w.node, w.early, w.taken_by) for w in woken] == [("b", True, "c")]
-
-
-def test_smaller_rests_are_given_up_together_for_a_larger_block() -> None:
-    cluster = Cluster([v4("p", "10.0.0.0/24", mask=25, reuse_delay_s=100.0)])
-    cluster.create("a")
-    cluster.create("b")
-    cluster.delete("a")
-    cluster.delete("b")
-    cluster.set_pool(v4("p", "10.0.0.0/24", mask=24, reuse_delay_s=100.0))
-    assert cluster.create("c") == got("10.0.0.0/24")
-    assert len(cluster.allocator.woken()) == 2
-
-
-def test_a_rest_is_not_given_up_for_a_node_that_cannot_have_all_families() -> None:
-    cluster = Cluster([replace(dual("p", "10.0.0.0/24", 24, "fd00::/124", 124), reuse_delay_s=100.0)])
-    cluster.create("a")
-    cluster.delete("a")
-    cluster.allocator.set_reserved("servicecidr/x", networks(["fd00::/126"]))
-    assert cluster.create("b") == ()
-    assert cluster.allocator.usage(PoolName("p")).families[Family.IPV4].resting == 1
-    assert cluster.allocator.woken() == []
-
-
-def test_the_end_of_a_rest_serves_a_waiting_node() -> None:
-    cluster = Cluster([v4("p", "10.0.0.0/24", reuse_delay_s=100.0)])
-    cluster.create("a")
-    cluster.delete("a")
-    cluster.set_pool(v4("p", "10.0.0.0/24", reuse_delay_s=100.0, disabled=True))
-    assert cluster.create("b") == ()
-    cluster.set_pool(v4("p", "10.0.0.0/24", reuse_delay_s=100.0))
-    assert cluster.allocator.has_due()
-    assert cluster.allocator.next_end_s() == cluster.now - 1.0 + 100.0
-
-
-def test_a_node_that_comes_back_gets_its_blocks_back_by_name() -> None:
-    pool = replace(dual("p", "10.0.0.0/22", 24, "fd00::/118", 120), reuse_delay_s=60.0, retain=Retain.BY_NAME)
-    cluster = Cluster([pool])
-    first = cluster.create("a")
-    cluster.delete("a")
-    assert cluster.create("b") != first
-    assert cluster.create("a") == first
-    assert all(not w.early for w in cluster.allocator.woken())
 
 
 def test_a_static_block_waits_for_its_node_and_for_no_other() -> None:
@@ -328,72 +227,6 @@ def test_next_fit_goes_through_the_ranges_in_the_order_of_the_object() -> None:
     cluster.delete("c")
     cluster.delete("a")
     assert cluster.create("e") == got("10.9.0.0/24"), "it wraps to the first range"
-
-
-def line(
-    block: str, uid: str, state: LedgerState = LedgerState.BOUND, *, reusable_at_s: float = 0.0
-) -> LedgerEntry:
-    return LedgerEntry(
-        cidr=network(block),
-        state=state,
-        node=NodeName(f"node-{uid}"),
-        node_uid=NodeUID(uid),
-        cluster_cidr=PoolName("p"),
-        reusable_at_s=reusable_at_s,
-    )
-
-
-def test_a_line_whose_node_shows_nothing_is_given_to_that_node_again() -> None:
-    allocator = Allocator()
-    allocator.set_pools([v4("p", "10.0.0.0/22")])
-    assert allocator.adopt([line("10.0.2.0/24", "u")], now=0.0) == ()
-    assert allocator.unseen() == (("node-u", "u"),)
-    (decision,) = allocator.decide([Node(name=NodeName("node-u"), uid=NodeUID("u"))], now=1.0)
-    assert isinstance(decision, Assignment)
-    assert decision.pod_cidrs == got("10.0.2.0/24")
-    assert allocator.unseen() == ()
-
-
-def test_a_line_of_one_family_is_completed_by_the_other() -> None:
-    allocator = Allocator()
-    allocator.set_pools([dual("p", "10.0.0.0/22", 24, "fd00::/118", 120)])
-    allocator.adopt([line("10.0.2.0/24", "u")], now=0.0)
-    (decision,) = allocator.decide([Node(name=NodeName("node-u"), uid=NodeUID("u"))], now=1.0)
-    assert isinstance(decision, Assignment)
-    assert decision.pod_cidrs == got("10.0.2.0/24", "fd00::/120")
-
-
-def test_a_second_line_for_one_node_stays_used_until_the_node_shows_what_it_took() -> None:
-    cluster = Cluster([v4("p", "10.0.0.0/22")])
-    node = cluster.register("a")
-    cluster.decide()
-    other = replace(line("10.0.3.0/24", node.uid), node=node.name)
-    assert cluster.allocator.adopt([other], cluster.now) == ()
-    assert cluster.used() == set(got("10.0.0.0/24", "10.0.3.0/24"))
-    observed = cluster.observe(replace(node, pod_cidrs=got("10.0.3.0/24")))
-    assert observed.returned == got("10.0.0.0/24")
-    assert cluster.allocator.adopt([replace(other, cidr=network("10.0.0.0/24"))], cluster.now) != (), (
-        "that line is stale"
-    )
-
-
-def test_a_rest_survives_a_restart_and_one_that_is_over_can_go() -> None:
-    allocator = Allocator()
-    allocator.set_pools([v4("p", "10.0.0.0/24", "10.0.1.0/24")])
-    resting = line("10.0.0.0/24", "u", LedgerState.RESTING, reusable_at_s=50.0)
-    over = line("10.0.1.0/24", "w", LedgerState.RESTING, reusable_at_s=5.0)
-    assert allocator.adopt([resting, over, line("10.0.0.0/20", "", LedgerState.SPLIT)], now=10.0) == (over,)
-    assert allocator.usage(PoolName("p")).families[Family.IPV4].resting == 1
-
-
-def test_two_nodes_with_one_block_are_found_and_the_lines_of_the_first_to_go_can_go() -> None:
-    cluster = Cluster([v4("p", "10.0.0.0/23")])
-    for name in ("a", "b"):
-        cluster.register(name, pod_cidrs=got("10.0.0.0/24"))
-    assert [(f.code, f.subject) for f in cluster.findings] == [("CIDRConflict", "node/b")]
-    released = cluster.delete("a")
-    assert released is not None
-    assert (released.blocks, released.shared) == ((), got("10.0.0.0/24"))
 
 
 def test_a_status_write_to_a_pool_changes_nothing() -> None:

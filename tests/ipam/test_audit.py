@@ -22,7 +22,7 @@ from nodeipam_ctl.model import (
 )
 from nodeipam_ctl.prefixes import Family
 from tests.ipam.cases import network, networks
-from tests.ipam.test_allocator import dual, v4
+from tests.ipam.clustercidrs import dual, v4
 
 
 def node(name: str, *cidrs: str, created_s: float = 0.0) -> Node:

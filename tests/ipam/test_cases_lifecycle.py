@@ -12,7 +12,8 @@ from nodeipam_ctl.model import ClusterCIDR, FamilySpec, NodeName, PoolName, Refu
 from nodeipam_ctl.prefixes import Family, Network, family_of
 from tests.ipam.cases import Case, by_id, case_id, network, networks, node, of_groups, pool
 from tests.ipam.cluster import Cluster
-from tests.ipam.split_brain import Replica, Server
+from tests.ipam.replica import Replica
+from tests.ipam.server import Server
 
 
 def cluster_of(given: Case) -> Cluster:

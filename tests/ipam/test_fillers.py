@@ -8,7 +8,7 @@ from nodeipam_ctl.ipam.forecast import World
 from nodeipam_ctl.model import Node, NodeName, NodeUID, PoolName, RefusalReason, Severity
 from tests.ipam.cases import networks
 from tests.ipam.cluster import Cluster
-from tests.ipam.test_allocator import dual, v4
+from tests.ipam.clustercidrs import dual, v4
 
 GIANT = Node(name=NodeName("giant"), uid=NodeUID("g"), pod_cidrs=networks(["10.128.0.0/9"]))
 WAITING = Node(name=NodeName("w"), uid=NodeUID("w"), created_s=1.0)

@@ -8,7 +8,7 @@ from nodeipam_ctl.ipam.ledger import Ledger
 from nodeipam_ctl.ipam.page_writes import Conflict, Step
 from nodeipam_ctl.model import Finding, LedgerEntry, LedgerPage, LedgerState, NodeName, NodeUID
 from tests.ipam.cases import network
-from tests.ipam.split_brain import Server
+from tests.ipam.server import Server
 
 
 def bound(block: str, uid: str = "u") -> LedgerEntry:

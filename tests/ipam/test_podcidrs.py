@@ -11,7 +11,7 @@ from nodeipam_ctl.model import LedgerEntry, LedgerState, Node, NodeName, NodeUID
 from nodeipam_ctl.prefixes import Family
 from tests.ipam.cases import network, networks
 from tests.ipam.cluster import Cluster
-from tests.ipam.test_allocator import dual, v4
+from tests.ipam.clustercidrs import dual, v4
 
 
 @pytest.mark.parametrize("giant", ["0.0.0.0/0", "10.0.0.0/8", "8.0.0.0/5", "::/0", "fd00::/8", "fd00::/32"])

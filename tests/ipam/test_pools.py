@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from nodeipam_ctl.ipam.pools import findings
-from tests.ipam.test_allocator import v4
+from tests.ipam.clustercidrs import v4
 
 
 @pytest.mark.parametrize(

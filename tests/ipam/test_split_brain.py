@@ -6,7 +6,8 @@ import pytest
 
 from nodeipam_ctl.ipam.page_writes import Planner
 from nodeipam_ctl.model import LedgerPage, LedgerState
-from tests.ipam.split_brain import Server, beliefs, overlaps_found, play
+from tests.ipam.server import Server
+from tests.ipam.split_brain import beliefs, overlaps_found, play
 
 
 @pytest.mark.parametrize("shard", range(8))
