@@ -156,8 +156,6 @@ class Controller:
 
     Args:
         clock: seconds since the epoch.
-
-    Args:
         leading: asked before each write leaves; while it says no, nothing is written.
 
     Attributes:
