@@ -12,7 +12,7 @@ from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
 from nodeipam_ctl.routing import backends, cni, handover, masquerade, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
-from nodeipam_ctl.routing.peers import broken_records, claims, refusal
+from nodeipam_ctl.routing.peers import broken_records, claims, covering, refusal
 from nodeipam_ctl.routing.state import (
     SINK_METRIC,
     HostFile,
@@ -122,6 +122,7 @@ def _toward_all(
     basis = (view.settings, view.own, underlay, view.service_cidrs)
     known = memo.answers if memo is not None and memo.basis == basis else {}
     answers: dict[Network, _Answer] = {}
+    others = covering(holders, view)
     for cidr, peer in holders.items():
         answer = known.get(cidr)
         if answer is None or not (answer.peer is peer or answer.peer == peer):
@@ -131,6 +132,8 @@ def _toward_all(
             )
             answer = _Answer(peer, toward, tuple((obj.key, obj) for obj in toward.objects))
         answers[cidr] = answer
+        if cidr in others and not answer.toward.refused:  # not in the memo: it depends on other peers
+            answer = _Answer(peer, Toward(findings=(others[cidr],), refused=True), ())
         yield cidr, answer
     if memo is not None:
         memo.basis, memo.answers = basis, answers

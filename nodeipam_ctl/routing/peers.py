@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nodeipam_ctl.model import Finding, Severity
-from nodeipam_ctl.prefixes import Network, contains, overlaps
+from nodeipam_ctl.prefixes import Address, Network, contains, overlaps
 from nodeipam_ctl.routing.view import NodeView, Peer
 
 
 def refusal(cidr: Network, peer: Peer, view: NodeView) -> Finding | None:
     """Why a route to this podCIDR would harm this host; None when it would not."""
     reason = _reason(cidr, peer, view)
-    if reason is None:
-        return None
-    return Finding(
-        severity=Severity.ERROR,
-        code="PeerRefused",
-        subject=f"node/{peer.name}",
-        message=f"podCIDR {cidr} {reason}, so no route is made",
-        remedy="correct the node's podCIDR, or delete and re-create the Node",
-    )
+    return None if reason is None else _refused(cidr, peer, reason)
+
+
+def covering(holders: Mapping[Network, Peer], view: NodeView) -> dict[Network, Finding]:
+    """Blocks around other nodes' addresses on our own segments: their routes would cut us off from those nodes.
+
+    An address elsewhere is no reason: else a node could take another's route away by what it says of itself.
+    """
+    by_length: dict[tuple[int, int], dict[int, Network]] = {}
+    for cidr in holders:
+        shift = cidr.max_prefixlen - cidr.prefixlen
+        by_length.setdefault((cidr.version, shift), {})[int(cidr.network_address) >> shift] = cidr
+    found: dict[Network, Finding] = {}
+    for peer in view.peers:
+        for address in peer.addresses:
+            for (version, shift), cidrs in by_length.items():
+                if version != address.version or (hit := cidrs.get(int(address) >> shift)) is None:
+                    continue
+                holder = holders[hit]
+                if holder is not peer and hit not in found and _on_link(address, view):
+                    found[hit] = _refused(hit, holder, f"covers the address {address} of node {peer.name}")
+    return found
 
 
 def claims(view: NodeView) -> tuple[dict[Network, Peer], tuple[Finding, ...]]:
@@ -49,6 +62,20 @@ def broken_records(peers: Iterable[Peer]) -> tuple[Finding, ...]:
         for peer in peers
         for problem in peer.problems
     )
+
+
+def _refused(cidr: Network, peer: Peer, reason: str) -> Finding:
+    return Finding(
+        severity=Severity.ERROR,
+        code="PeerRefused",
+        subject=f"node/{peer.name}",
+        message=f"podCIDR {cidr} {reason}, so no route is made",
+        remedy="correct the node's podCIDR, or delete and re-create the Node",
+    )
+
+
+def _on_link(address: Address, view: NodeView) -> bool:
+    return any(address in subnet for link in view.facts.links if not link.ours for subnet in link.subnets)
 
 
 def _seniority(peer: Peer) -> tuple[float, str, str]:

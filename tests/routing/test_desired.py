@@ -254,3 +254,16 @@ def test_makes_room_for_next_hops_where_the_kernel_keeps_too_few_neighbours() ->
     assert settings(1024) == {}
     assert settings(128)["net/ipv4/neigh/default/gc_thresh3"] == "512"
     assert settings(128)["net/ipv6/neigh/default/gc_thresh1"] == "128"
+
+
+def test_a_block_around_another_nodes_address_on_our_segment_is_refused_and_one_elsewhere_is_not() -> None:
+    thief = peer("thief", "192.0.2.0/29", at=("192.0.2.12",))
+    plane = peer("plane", "10.244.3.0/24", at=("192.0.2.1",))
+    answer = desired(view(thief, plane), HOST_GW, memo=Memo())
+    assert list(routes(answer.state)) == ["10.244.3.0/24"]
+    (finding,) = answer.findings
+    assert (finding.code, finding.subject) == ("PeerRefused", "node/thief")
+    assert "192.0.2.1 of node plane" in finding.message
+    assert list(routes(desired(view(thief), HOST_GW).state)) == ["192.0.2.0/29"]
+    liar = peer("liar", "10.244.4.0/24", at=("10.244.3.9", "192.0.2.14"))
+    assert set(routes(desired(view(plane, liar), HOST_GW).state)) == {"10.244.3.0/24", "10.244.4.0/24"}
