@@ -36,7 +36,7 @@ lint: .venv/.made ## Check style, types and layers
 	$(BIN)/lint-imports
 
 bench: .venv/.made ## Measure; ARGS="controller --nodes 5000" runs one of them
-	@scripts/debian-packages demo
+	@scripts/debian-packages demo bench
 	$(BIN)/python tests/bench $(ARGS)
 
 format: .venv/.made ## Format the code
