@@ -97,7 +97,7 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--proc-sys-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     default="/proc/sys",
     help="Where the host's /proc/sys is writable for us; in a container, a mount of the host's.",
 )
@@ -124,9 +124,7 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     default=100,
     help="Metric of our routes; vxlan-gpe adds 0 to 63.",
 )
-@flag(
-    "--route-table", type=click.IntRange(1, 2**32 - 1), default=254, help="Table of our routes; 254 is main."
-)
+@flag("--route-table", type=flags.TableRange(), default=254, help="Table of our routes; 254 is main.")
 @flag("--service-cidr", type=_Networks(), default="", help="Service ranges, which no node may claim.")
 @flag(
     "--masquerade/--no-masquerade",
@@ -239,7 +237,7 @@ def command(
 
     logs.set_up(log_format=log_format, log_level=log_level)
     settings = AgentSettings(
-        node_name=node_name,
+        node_name=flags.object_name("--node-name", node_name),
         kubeconfig=kubeconfig,
         backend=backend,
         also_accept=also_accept,

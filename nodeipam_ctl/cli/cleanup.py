@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from nodeipam_ctl.cli import flags
 from nodeipam_ctl.cli.flags import flag
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.settings import AgentSettings
@@ -19,9 +20,7 @@ from nodeipam_ctl.settings import AgentSettings
     default="/etc/cni/net.d",
     help="Where the runtime looks for CNI configuration.",
 )
-@flag(
-    "--route-table", type=click.IntRange(1, 2**32 - 1), default=254, help="Table of our routes; 254 is main."
-)
+@flag("--route-table", type=flags.TableRange(), default=254, help="Table of our routes; 254 is main.")
 @flag(
     "--vxlan-vni",
     type=click.IntRange(0, 2**24 - 1),
@@ -34,8 +33,27 @@ from nodeipam_ctl.settings import AgentSettings
     default="/var/lib/nodeipam",
     help="Where the WireGuard key is kept.",
 )
+@flag(
+    "--subnet-env",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file for flannel's CNI plugin, if the agent wrote one.",
+)
+@flag(
+    "--docker-opts",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The file with options for dockerd, if the agent wrote one.",
+)
 @flag("--yes", is_flag=True, help="Do not ask.")
-def command(*, cni_conf_dir: Path, route_table: int, vxlan_vni: int, state_dir: Path, yes: bool) -> int:
+def command(
+    *,
+    cni_conf_dir: Path,
+    route_table: int,
+    vxlan_vni: int,
+    state_dir: Path,
+    subnet_env: Path | None,
+    docker_opts: Path | None,
+    yes: bool,
+) -> int:
     """Remove what the agent made on this host: routes, devices, keys, masquerade, CNI configuration. Nothing of anybody else's."""
     from nodeipam_ctl.agent.app import open_host  # aiohttp: not for --help
     from nodeipam_ctl.agent.cleanup import removal_plan, remove
@@ -46,6 +64,8 @@ def command(*, cni_conf_dir: Path, route_table: int, vxlan_vni: int, state_dir: 
         route_table=route_table,
         vxlan_vni=vxlan_vni,
         state_dir=state_dir,
+        subnet_env=subnet_env,
+        docker_opts=docker_opts,
     )
     with open_host(settings) as host:
         plan = removal_plan(host, settings)

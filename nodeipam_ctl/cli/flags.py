@@ -13,6 +13,8 @@ import click
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.settings import ENVIRONMENT_PREFIX
 
+_LOCAL_TABLE = 255
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -24,6 +26,20 @@ class FiniteRange(click.FloatRange):
         number: float = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a number of seconds.", param, ctx)
+        return number
+
+
+class TableRange(click.IntRange):
+    """A number of a routing table; not `local`, where the kernel keeps what it delivers to this host itself."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 2**32 - 1)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """For click."""
+        number: int = super().convert(value, param, ctx)
+        if number == _LOCAL_TABLE:
+            self.fail(f"{number} is the kernel's own table local; 254 is main.", param, ctx)
         return number
 
 

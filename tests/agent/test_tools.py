@@ -81,7 +81,7 @@ def test_the_plan_is_what_the_agent_then_does(cluster: Cluster, tmp_path: Path) 
     assert host.routes() == ["10.244.9.0/24 via 192.0.2.12 dev eth0 metric 100"], "nothing was changed"
 
 
-def test_cleanup_removes_everything_of_ours_and_nothing_else(cluster: Cluster) -> None:
+def test_cleanup_removes_everything_of_ours_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
     cluster.add("n1", **N1)
     cluster.add("n2", **N2)
     host = cluster.segment.host("192.0.2.11/24")
@@ -94,12 +94,17 @@ def test_cleanup_removes_everything_of_ours_and_nothing_else(cluster: Cluster) -
         host.run("nft", "list", "ruleset"),
         [x["ifname"] for x in host.ip("link")],
     )
-    agent = cluster.start_agent(host, "n1", "--backend", "vxlan")
+    handed = (
+        *("--subnet-env", str(tmp_path / "subnet.env")),
+        *("--docker-opts", str(tmp_path / "docker.env")),
+    )
+    agent = cluster.start_agent(host, "n1", "--backend", "vxlan", *handed)
     until(agent.conflist.exists, "the conflist is there")
+    assert {path.name for path in tmp_path.glob("*.env")} == {"subnet.env", "docker.env"}
     foreign = agent.conflist.with_name("99-other.conflist")
     foreign.write_text("{}")
     agent.stop()
-    flags = ("--cni-conf-dir", str(agent.conflist.parent))
+    flags = ("--cni-conf-dir", str(agent.conflist.parent), *handed)
     refused = nodeipam_ctl(host, "cleanup", *flags)
     assert refused.returncode == 2
     assert agent.conflist.exists()
@@ -112,6 +117,7 @@ def test_cleanup_removes_everything_of_ours_and_nothing_else(cluster: Cluster) -
     )
     assert after == before
     assert not agent.conflist.exists()
+    assert not list(tmp_path.glob("*.env"))
     assert foreign.exists()
     again = nodeipam_ctl(host, "cleanup", *flags, "--yes")
     assert (again.returncode, again.stdout) == (0, "nothing of ours is on this host\n")

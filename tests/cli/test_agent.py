@@ -25,6 +25,10 @@ from nodeipam_ctl.cli.main import run
         pytest.param(
             ["--node-name", "n", "--kubeconfig", ""], "the name is empty", id="no kubeconfig's name"
         ),
+        pytest.param(["--node-name", ""], "not an object name", id="an empty name"),
+        pytest.param(["--node-name", "a/b?c"], "not an object name", id="a name that changes a path"),
+        pytest.param(["--node-name", "n", "--proc-sys-dir", "/nowhere"], "/nowhere", id="no /proc/sys"),
+        pytest.param(["--node-name", "n", "--route-table", "255"], "local", id="the kernel's own table"),
         pytest.param(["--node-name", "n", "--metrics-address", "x"], "HOST:PORT", id="a bad metrics address"),
     ],
 )
