@@ -76,7 +76,7 @@ class Feed:
                 tasks.create_task(self._announce(informer.synced), name=f"synced-{informer.resource.name}")
 
     def _snapshot(self, lists: int) -> Snapshot:
-        found = self._source.peers()
+        found, unread = self._source.peers(), self._source.unread()
         node = self.own_node
         mine = found.pop(node.uid, None) if node is not None else None
         others = tuple(peer for peer in found.values() if peer.name != self._settings.node_name)
@@ -94,6 +94,7 @@ class Feed:
             ),
             pools_known=all(pool.synced.is_set() for pool in self._pools),
             plausible=self._plausible(node, mine),
+            unread=unread,
             lists=lists,
         )
 

@@ -18,7 +18,7 @@ from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import pod_cidr_slices
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
-from nodeipam_ctl.model import LedgerPage, LedgerState, Node, NodeUID
+from nodeipam_ctl.model import Finding, LedgerPage, LedgerState, Node, NodeUID
 from nodeipam_ctl.prefixes import sort_key
 from nodeipam_ctl.routing import flannel, wireguard_keys
 from nodeipam_ctl.routing.view import Peer
@@ -34,6 +34,10 @@ class PeerSource(Protocol):
 
     def peers(self) -> dict[NodeUID, Peer]:
         """The nodes by uid; the same objects as before where nothing changed."""
+        ...
+
+    def unread(self) -> tuple[Finding, ...]:
+        """What of the feed could not be understood, where no peer says so itself: nodes may be missing."""
         ...
 
 
@@ -70,6 +74,10 @@ class FromNodes:
         """The nodes by uid."""
         return {peer.uid: peer for peer in self.informer.store.values()}
 
+    def unread(self) -> tuple[Finding, ...]:
+        """Nothing: what is wrong with a Node is in its peer's problems."""
+        return ()
+
 
 class FromSlices:
     """The ledger's pages: what an assignment costs every agent is one page of about 3 kB, and a heartbeat costs nothing."""
@@ -101,6 +109,15 @@ class FromSlices:
             if before.get(uid) == peer:
                 found[uid] = before[uid]
         return found
+
+    def unread(self) -> tuple[Finding, ...]:
+        """Lines and whole pages."""
+        pages = self.informer.store.values()
+        return tuple(
+            finding
+            for page in pages
+            for finding in (page.findings if isinstance(page, LedgerPage) else (page.finding,))
+        )
 
 
 def own_peer(node: Node, ledger: Peer | None, *, flannel_compat: bool = False) -> Peer:

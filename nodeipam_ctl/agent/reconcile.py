@@ -53,6 +53,7 @@ class Snapshot:
 
     Attributes:
         plausible: the feed's list has this node in it; a list without it cannot be the whole truth.
+        unread: what of the feed could not be understood.
         lists: how many complete lists the feed has delivered; 0 means that nothing is known yet.
     """
 
@@ -62,6 +63,7 @@ class Snapshot:
     service_cidrs: tuple[Network, ...] = ()
     pools_known: bool = True
     plausible: bool = True
+    unread: tuple[Finding, ...] = ()
     lists: int = 0
 
 
@@ -212,6 +214,7 @@ class Reconciler:
             state = HostState({**{chain.key: chain for chain in accepts}, **state.objects})
         findings = (
             *answer.findings,
+            *snapshot.unread,
             *conflicts,
             *dropping(accepts, snapshot.cluster_cidrs, problem=self._forward_problem),
             *unlisted(snapshot.own, self._settings, plausible=snapshot.plausible),
