@@ -89,6 +89,9 @@ class LedgerKeeper:
         self._networks: dict[str, Network] = {}  # of each page that we have written
         self._versions: dict[str, deque[str]] = {}  # resourceVersions of each page that are our own work
         self._unreadable: set[str] = set()
+        self._refused: dict[
+            NodeUID, dict[str, str]
+        ] = {}  # nodes whose lines met another's, and what was said of it
         self._wanted = asyncio.Event()
         self._unseen = Unseen(client, allocator, nodes=nodes, gone=self._forget)
         self._started = False
@@ -133,6 +136,7 @@ class LedgerKeeper:
         self._open.pop(uid, None)
         for cidr in cidrs:
             self._ledger.drop(cidr, uid)
+        self._try_refused()
         self._wake()
 
     def release(self, released: Released) -> None:
@@ -156,13 +160,13 @@ class LedgerKeeper:
                 self._ledger.drop(cidr, released.uid)
         for cidr in released.shared:
             self._ledger.drop(cidr, released.uid)
-            for node in [node for node in self._nodes.values() if cidr in node.pod_cidrs]:
-                self.observe(node)  # the line may name the one that is left now
+        self._try_refused()
         self._wake()
 
     def woke(self, woken: Woken) -> None:
         """A rest is over: its line goes."""
         self._ledger.drop(woken.cidr, woken.uid)
+        self._try_refused()
         self._wake()
 
     def refresh(self) -> None:
@@ -307,6 +311,7 @@ class LedgerKeeper:
             self._ledger.drop(line.cidr, line.node_uid)
         if any(line.node_uid and line.node_uid not in self._nodes for line in page.entries):
             self._unseen.look()
+        self._try_refused()
         self._wake()
 
     def _readable(self, page: LedgerPage) -> None:
@@ -335,17 +340,15 @@ class LedgerKeeper:
 
     def _stands_already(self, uid: NodeUID) -> None:
         """Has a Node patched if all its lines stand."""
-        assignment = self._open[uid]
-        if self._ledger.stands(uid, assignment.pod_cidrs):
-            del self._open[uid]
-            self._submit(assignment)
+        if self._ledger.stands(uid, self._open[uid].pod_cidrs):
+            self._submit(self._open.pop(uid))
 
     def _conflicted(self, conflict: Conflict) -> None:
         """A promise met another's line: that block is occupied, and the Node is decided again."""
         wanted, held = conflict.wanted, conflict.held
-        log.warning(
-            "ledger_line_refused", node=wanted.node, pod_cidr=str(wanted.cidr), reason=conflict.reason
-        )
+        said = {"pod_cidr": str(wanted.cidr), "reason": conflict.reason}
+        if self._refused.get(wanted.node_uid) != said:
+            log.warning("ledger_line_refused", node=wanted.node, **said)
         assignment = self._open.pop(wanted.node_uid, None)
         if assignment is not None:
             self._allocator.release(wanted.node_uid, (wanted.cidr,))
@@ -358,7 +361,17 @@ class LedgerKeeper:
         if assignment is not None:
             self._decide_again(wanted.node_uid)
         elif node is not None and wanted.cidr in node.pod_cidrs:
+            self._refused[node.uid] = said
             self._collided(node, _collision(conflict))
+
+    def _try_refused(self) -> None:
+        """Lines went or changed: those that were refused before may stand now."""
+        for uid in tuple(self._refused):
+            node = self._nodes.get(uid)
+            if node is None or self.stands(node):
+                del self._refused[uid]
+            else:
+                self.observe(node)
 
     def _close_off(self, cidr: Network) -> None:
         """A page cannot be used: nothing of it is handed out until it can."""

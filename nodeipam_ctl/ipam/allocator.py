@@ -322,8 +322,10 @@ class Allocator:
                 self._decider.woken.append(as_woken(rest, taken_by=taken_by, early=rest.node != taken_by))
 
     def _used_by_a_node(self, block: tuple[Family, int]) -> bool:
+        """Whether a node holds the block or a part of it."""
         family, key = block
-        return any(isinstance(h, NodeRecord) for h in self.tenancy.occupancies[family].space.holders(key))
+        space = self.tenancy.occupancies[family].space
+        return any(isinstance(h, NodeRecord) for other in space.touching(key) for h in space.holders(other))
 
 
 def _without_versions(pool: ClusterCIDR) -> ClusterCIDR:

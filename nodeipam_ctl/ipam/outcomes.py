@@ -52,8 +52,9 @@ class Released:
 
     Attributes:
         pool: the ClusterCIDR its blocks were counted under; "" for none.
-        blocks: blocks that no node holds any more.
-        shared: blocks that another node uses as well: they stay used, and the lines of this node can go at once.
+        blocks: blocks of which no node holds a part any more.
+        shared: blocks that another node uses as well, whole or in part: they stay used, and the lines of this node can go
+            at once.
         resting_until_s: when they may go to another node, in seconds since the epoch; 0 when at once.
     """
 

@@ -1,0 +1,45 @@
+"""Nodes whose podCIDRs collide: when one of them goes, the others get the lines that agents route by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.controller.harness import PAGES, Cluster, eventually
+
+
+async def _holders(cluster: Cluster) -> dict[str, str]:
+    """The node of each Bound line, by block."""
+    return {
+        entry["cidr"]: entry["node"]
+        for page in await cluster.items(PAGES)
+        for entry in page.get("entries") or ()
+        if entry["state"] == "Bound"
+    }
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param("10.244.3.0/24", "10.244.3.0/24", id="the same block"),
+        pytest.param("10.244.3.0/24", "10.244.3.128/25", id="the one that is left is a part of it"),
+        pytest.param("10.244.3.128/25", "10.244.3.0/24", id="the one that is left contains it"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"reuseDelay": "0s"}, {"reuseDelay": "1h"}], ids=str)
+async def test_who_is_left_of_a_collision_gets_the_line(
+    cluster: Cluster, first: str, second: str, options: dict[str, Any]
+) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24}, **options)
+    async with cluster.controller():
+        await cluster.node("early", pod_cidrs=(first,))
+        await eventually(lambda: _says(cluster, {first: "early"}))
+        await cluster.node("late", pod_cidrs=(second,))
+        assert await cluster.told("CIDRConflict", about="late")
+        await cluster.delete("/api/v1/nodes/early")
+        await eventually(lambda: _says(cluster, {second: "late"}), what="a line for the one that is left")
+
+
+async def _says(cluster: Cluster, wanted: dict[str, str]) -> bool:
+    return await _holders(cluster) == wanted
