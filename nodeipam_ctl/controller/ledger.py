@@ -89,9 +89,8 @@ class LedgerKeeper:
         self._networks: dict[str, Network] = {}  # of each page that we have written
         self._versions: dict[str, deque[str]] = {}  # resourceVersions of each page that are our own work
         self._unreadable: set[str] = set()
-        self._refused: dict[
-            NodeUID, dict[str, str]
-        ] = {}  # nodes whose lines met another's, and what was said of it
+        # Nodes whose lines met another's, and what was said of it.
+        self._refused: dict[NodeUID, dict[str, str]] = {}
         self._wanted = asyncio.Event()
         self._unseen = Unseen(client, allocator, nodes=nodes, gone=self._forget)
         self._started = False
