@@ -344,6 +344,8 @@ class Reconciler:
             self._retries.pop(uid, None)
             self.queue.put(uid)
 
+        if (earlier := self._retries.pop(uid, None)) is not None:
+            earlier.cancel()
         self._retries[uid] = asyncio.get_running_loop().call_later(after_s, again)
 
     def _after_turn(self, decisions: Iterable[Decision], now_s: float) -> None:
