@@ -10,6 +10,7 @@ import click
 
 from nodeipam_ctl.cli import flags
 from nodeipam_ctl.cli.flags import flag
+from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.prefixes import parse_network
 from nodeipam_ctl.routing.adopt import PREDECESSORS
 from nodeipam_ctl.routing.backends import NAMES
@@ -97,7 +98,7 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--proc-sys-dir",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    type=click.Path(path_type=Path, file_okay=False),
     default="/proc/sys",
     help="Where the host's /proc/sys is writable for us; in a container, a mount of the host's.",
 )
@@ -236,6 +237,10 @@ def command(
     from nodeipam_ctl.telemetry import logs
 
     logs.set_up(log_format=log_format, log_level=log_level)
+    if not proc_sys_dir.is_dir():
+        raise UsageError(
+            f"--proc-sys-dir {proc_sys_dir}: no such directory; mount the host's /proc/sys there"
+        )
     settings = AgentSettings(
         node_name=flags.object_name("--node-name", node_name),
         kubeconfig=kubeconfig,
