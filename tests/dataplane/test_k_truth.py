@@ -89,7 +89,7 @@ def test_health_turns_bad_when_a_turn_hangs_and_readiness_waits_for_the_first(
             os.close(os.open(env, os.O_WRONLY | os.O_NONBLOCK))  # whoever reads goes on
         return agent.get("/healthz")[0] == 200
 
-    until(works, "it works again")
+    until(works, "it works again", timeout_s=30)
     until(lambda: agent.get("/readyz")[0] == 200, "it is ready")
     assert env.is_file(), "the pipe has given way to the file"
     assert agent.get("/metrics")[1].startswith("# HELP ")
