@@ -75,6 +75,8 @@ class AgentSettings:
         proc_sys_dir: where the kernel's settings can be written; a container's own /proc/sys is read-only unless privileged.
         masquerade: give packets of our pods that leave the pod network the node's address.
         non_masquerade_cidrs: where pods keep their address besides the pod network itself.
+        masquerade_nodes: also towards other nodes' own addresses; False when they know the way back to pods.
+        masquerade_host: also what the host itself sends to other nodes' pods, from whichever address of its own.
         forward_accept: make chains of others that drop forwarded packets accept those of the pod network.
         vxlan_vni: VXLAN network identifier; flannel's default is 1.
         vxlan_port: UDP port; None is the backend's own default (8472 for vxlan, 4790 for vxlan-gpe).
@@ -111,6 +113,8 @@ class AgentSettings:
     service_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
     masquerade: bool = True
     non_masquerade_cidrs: tuple[IPv4Network | IPv6Network, ...] = ()
+    masquerade_nodes: bool = True
+    masquerade_host: bool = False
     forward_accept: bool = True
     vxlan_vni: int = 1
     vxlan_port: int | None = None

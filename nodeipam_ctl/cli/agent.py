@@ -139,6 +139,16 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="Where pods keep their address, besides the pod network.",
 )
 @flag(
+    "--masquerade-nodes/--no-masquerade-nodes",
+    default=True,
+    help="The same towards other nodes' own addresses; without, pods reach nodes under their own address.",
+)
+@flag(
+    "--masquerade-host/--no-masquerade-host",
+    default=False,
+    help="Give what this host itself sends to other nodes' pods the address of the device it leaves by.",
+)
+@flag(
     "--forward-accept/--no-forward-accept",
     default=True,
     help="Where somebody's forward chain has policy drop, accept the pod network by one jump at its end.",
@@ -217,6 +227,8 @@ def command(
     service_cidr: tuple[IPv4Network | IPv6Network, ...],
     masquerade: bool,
     non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
+    masquerade_nodes: bool,
+    masquerade_host: bool,
     forward_accept: bool,
     adopt: str | None,
     flannel_compat: bool,
@@ -266,6 +278,8 @@ def command(
         service_cidrs=service_cidr,
         masquerade=masquerade,
         non_masquerade_cidrs=non_masquerade_cidr,
+        masquerade_nodes=masquerade_nodes,
+        masquerade_host=masquerade_host,
         forward_accept=forward_accept,
         adopt=adopt or "",
         flannel_compat=flannel_compat,

@@ -142,10 +142,11 @@ def _toward_all(
 def _nat(view: NodeView, outside: tuple[Network, ...], memo: Memo | None) -> NftTable | None:
     if not view.settings.masquerade or not view.pools_known or view.own is None:
         return None
-    basis = (view.settings, view.own.pod_cidrs, view.cluster_cidrs, outside)
+    nodes = masquerade.exempt_nodes(view)
+    basis = (view.settings, view.own.pod_cidrs, view.cluster_cidrs, outside, nodes)
     if memo is not None and memo.nat_basis == basis:
         return memo.nat
-    made = masquerade.table(view.own, view.cluster_cidrs + outside, view.settings)
+    made = masquerade.table(view.own, view.cluster_cidrs + outside, view.settings, nodes)
     if memo is not None:
         memo.nat_basis, memo.nat = basis, made
     return made

@@ -1,47 +1,75 @@
 """When must a pod's packet carry the node's address? When it leaves the pod network: as the text of one nftables table.
 
-Only our own pods' packets are touched. The host's own packets to pods, and what others send to our pods, keep their source.
-Packets that kube-proxy has marked (0x4000) are left to it. `fully-random` ports: without it, two flows that start in the same
+Only our own pods' packets are touched. The host's own packets to pods keep their source unless the settings say otherwise, and
+what others send to our pods always does. Packets that kube-proxy has marked (0x4000) are left to it. `fully-random` ports: without it, two flows that start in the same
 instant may get the same port, and one of them is dropped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from nodeipam_ctl.prefixes import Family, Network, family_of
+from nodeipam_ctl.prefixes import Address, Family, Network, family_of
 from nodeipam_ctl.routing.state import NftTable
-from nodeipam_ctl.routing.view import Peer
+from nodeipam_ctl.routing.view import NodeView, Peer
 from nodeipam_ctl.settings import AgentSettings
 
 TABLE_FAMILY = "inet"
 TABLE = "nodeipam"
 
-_NEVER: dict[Family, tuple[Network, ...]] = {
-    Family.IPV4: (IPv4Network("169.254.0.0/16"), IPv4Network("224.0.0.0/4")),
-    Family.IPV6: (IPv6Network("fe80::/10"), IPv6Network("ff00::/8")),
-}
+_NEVER: tuple[Network, ...] = (
+    IPv4Network("169.254.0.0/16"),
+    IPv4Network("224.0.0.0/4"),
+    IPv6Network("fe80::/10"),
+    IPv6Network("ff00::/8"),
+)
+_MASQUERADE = "masquerade fully-random"
 _WORD = {Family.IPV4: "ip", Family.IPV6: "ip6"}
 _NUMBER = {Family.IPV4: "4", Family.IPV6: "6"}
 
 
-def table(own: Peer, inside: Iterable[Network], settings: AgentSettings) -> NftTable | None:
-    """The table that masquerades our pods' packets to anywhere not `inside`; None when this node has no podCIDR."""
+def table(
+    own: Peer, inside: Iterable[Network], settings: AgentSettings, nodes: Iterable[Address] = ()
+) -> NftTable | None:
+    """The table that masquerades our pods' packets to anywhere not `inside`; None when this node has no podCIDR.
+
+    Args:
+        own: this node.
+        inside: the pod network, besides our own podCIDRs.
+        settings: what is exempt besides it, and whether the host's own packets are masqueraded.
+        nodes: addresses that pods reach under their own as well, from `exempt_nodes`.
+    """
     if not own.pod_cidrs:
         return None
-    known = (*inside, *own.pod_cidrs, *settings.non_masquerade_cidrs)
+    pods = (*inside, *own.pod_cidrs)
+    reached = tuple(nodes)
     parts: list[str] = []
     rules: list[str] = []
     for family in Family:
         mine = own.pod_cidrs_of(family)
-        if mine:
-            parts.append(_set(f"own{_NUMBER[family]}", family, mine))
-            parts.append(_set(f"inside{_NUMBER[family]}", family, _exempt(known, family)))
+        if not mine:
+            continue
+        ip, number = _WORD[family], _NUMBER[family]
+        parts.append(_set(f"own{number}", family, mine))
+        parts.append(
+            _set(
+                f"inside{number}",
+                family,
+                _collapsed((*pods, *settings.non_masquerade_cidrs, *_NEVER), family),
+            )
+        )
+        match = f"{ip} saddr @own{number} {ip} daddr != @inside{number}"
+        theirs = sorted(address for address in reached if family_of(address) is family)
+        if theirs:
+            parts.append(_set(f"nodes{number}", family, theirs))
+            match += f" {ip} daddr != @nodes{number}"
+        rules.append(f"{match} {_MASQUERADE}")
+        if settings.masquerade_host:
+            parts.append(_set(f"pods{number}", family, _collapsed(pods, family)))
             rules.append(
-                f"{_WORD[family]} saddr @own{_NUMBER[family]} {_WORD[family]} daddr != @inside{_NUMBER[family]}"
-                " masquerade fully-random"
+                f"fib saddr type local {ip} daddr @pods{number} {ip} daddr != @own{number} {_MASQUERADE}"
             )
     # Before the chains of others: what we leave alone here is theirs to decide.
     chain = [
@@ -54,6 +82,13 @@ def table(own: Peer, inside: Iterable[Network], settings: AgentSettings) -> NftT
     body = "\n".join(f"\t{line}" for part in [*parts, "\n".join(chain)] for line in part.splitlines())
     text = f"table {TABLE_FAMILY} {TABLE} {{\n{body}\n}}\n"
     return NftTable(family=TABLE_FAMILY, name=TABLE, digest=digest(text), text=text)
+
+
+def exempt_nodes(view: NodeView) -> tuple[Address, ...]:
+    """The InternalIPs of the other nodes that the view knows, when pods are to keep their address towards them as well."""
+    if view.settings.masquerade_nodes:
+        return ()
+    return tuple(dict.fromkeys(address for peer in view.peers for address in peer.addresses))
 
 
 class Ranges:
@@ -74,8 +109,8 @@ class Ranges:
         return False
 
 
-def _exempt(known: Iterable[Network], family: Family) -> tuple[Network, ...]:
-    mine = [cidr for cidr in (*known, *_NEVER[family]) if family_of(cidr) is family]
+def _collapsed(networks: Iterable[Network], family: Family) -> tuple[Network, ...]:
+    mine = [cidr for cidr in networks if family_of(cidr) is family]
     collapsed: tuple[Network, ...] = tuple(collapse_addresses(mine))  # type: ignore[type-var]  # one family by now
     return collapsed
 
@@ -85,7 +120,9 @@ def digest(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def _set(name: str, family: Family, networks: Iterable[Network]) -> str:
+def _set(name: str, family: Family, members: Sequence[Network] | Sequence[Address]) -> str:
     kind = "ipv4_addr" if family is Family.IPV4 else "ipv6_addr"
-    elements = ", ".join(map(str, networks))
-    return f"set {name} {{\n\ttype {kind}\n\tflags interval\n\telements = {{ {elements} }}\n}}"
+    elements = ", ".join(map(str, members))
+    # Ranges need a tree; thousands of single addresses are looked up faster without one.
+    interval = "\tflags interval\n" if isinstance(members[0], IPv4Network | IPv6Network) else ""
+    return f"set {name} {{\n\ttype {kind}\n{interval}\telements = {{ {elements} }}\n}}"

@@ -72,6 +72,8 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
         "cni": {"flavour": "bridge"},
         "masquerade": False,
         "nonMasqueradeCIDRs": ["192.168.0.0/16"],
+        "masqueradeNodes": False,
+        "masqueradeHost": True,
         "flannelCompat": True,
         "forwardAccept": False,
         "taint": True,
@@ -85,6 +87,7 @@ def test_every_value_that_becomes_a_flag_arrives() -> None:
     assert (parsed["cni_flavour"], parsed["network_unavailable"]) == ("bridge", False)
     assert (parsed["feed"], parsed["masquerade"], parsed["flannel_compat"]) == ("nodes", False, True)
     assert (parsed["forward_accept"], parsed["taint"]) == (False, True)
+    assert (parsed["masquerade_nodes"], parsed["masquerade_host"]) == (False, True)
     assert [str(network) for network in parsed["non_masquerade_cidr"]] == ["192.168.0.0/16"]
     assert [str(network) for network in parsed["service_cidr"]] == ["10.96.0.0/12"]
 

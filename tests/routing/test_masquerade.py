@@ -7,7 +7,8 @@ from ipaddress import IPv4Network, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeipam_ctl.routing.masquerade import Ranges, table
+from nodeipam_ctl.routing.masquerade import Ranges, exempt_nodes, table
+from nodeipam_ctl.routing.view import NodeView
 from nodeipam_ctl.settings import AgentSettings
 from tests.routing.views import N1, peer
 
@@ -48,6 +49,64 @@ def test_the_table_is_this() -> None:
     made = table(N1, (ip_network("10.244.0.0/16"), ip_network("fd00:244::/48")), settings)
     assert made is not None
     assert made.text == GOLDEN
+
+
+GOLDEN_OF_BOTH_SWITCHES = """\
+table inet nodeipam {
+	set own4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.1.0/24 }
+	}
+	set inside4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.0.0/16, 169.254.0.0/16, 198.18.0.0/15, 224.0.0.0/4 }
+	}
+	set nodes4 {
+		type ipv4_addr
+		elements = { 192.0.2.12, 192.0.2.13 }
+	}
+	set pods4 {
+		type ipv4_addr
+		flags interval
+		elements = { 10.244.0.0/16 }
+	}
+	chain postrouting {
+		type nat hook postrouting priority srcnat - 10; policy accept;
+		meta mark & 0x00004000 == 0x00004000 return
+		ip saddr @own4 ip daddr != @inside4 ip daddr != @nodes4 masquerade fully-random
+		fib saddr type local ip daddr @pods4 ip daddr != @own4 masquerade fully-random
+	}
+}
+"""
+
+
+def test_nodes_may_be_exempt_and_the_hosts_own_packets_included() -> None:
+    settings = AgentSettings(
+        node_name="n1",
+        non_masquerade_cidrs=(IPv4Network("198.18.0.0/15"),),
+        masquerade_nodes=False,
+        masquerade_host=True,
+    )
+    peers = (peer("n3", at=("192.0.2.13",)), peer("n2", at=("192.0.2.12", "fd00:10::12")))
+    own = peer("n1", "10.244.1.0/24", at=("192.0.2.11",))
+    nodes = exempt_nodes(NodeView(settings=settings, own=own, peers=peers))
+    made = table(own, (ip_network("10.244.0.0/16"),), settings, nodes)
+    assert made is not None
+    assert made.text == GOLDEN_OF_BOTH_SWITCHES
+    assert made == table(own, (ip_network("10.244.0.0/16"),), settings, nodes[::-1]), "in whatever order"
+
+
+def test_a_node_alone_has_no_set_of_other_nodes() -> None:
+    settings = AgentSettings(node_name="n1", masquerade_nodes=False)
+    made = table(N1, (), settings, exempt_nodes(NodeView(settings=settings, own=N1)))
+    assert made == table(N1, (), AgentSettings(node_name="n1"))
+
+
+def test_nodes_are_exempt_only_when_they_shall_be() -> None:
+    view = NodeView(settings=AgentSettings(node_name="n1"), own=N1, peers=(peer("n2", at=("192.0.2.12",)),))
+    assert exempt_nodes(view) == ()
 
 
 def test_the_table_does_not_depend_on_the_order_or_overlap_of_ranges() -> None:
