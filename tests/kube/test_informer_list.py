@@ -1,94 +1,24 @@
-"""Does an informer's store always become what the server has, whatever happens to the connection, and never less than it?"""
+"""When does an informer list, and does its store then become what the server has, never less than it?"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from nodeipam_ctl.demo.apiserver import ApiServer, Effect, Fault
-from nodeipam_ctl.kube.auth import Access, StaticToken
+from nodeipam_ctl.demo.apiserver import Effect, Fault
+from nodeipam_ctl.kube.auth import Access
 from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
 from nodeipam_ctl.kube.informer import Informer, Timing
-from nodeipam_ctl.kube.reachability import Reachability
 from nodeipam_ctl.kube.resources import nodes, pod_cidr_slices
 from nodeipam_ctl.model import Node
 from tests.kube.scripted import Handler, Request, Scripted, answer, cut, end, refusal, stream
-
-PATIENT = Timing(watch_s=60, silence_s=20, list_timeout_s=20, page=3)
-IMPATIENT = Timing(watch_s=60, silence_s=0.3, list_timeout_s=20, page=3)
-
-
-class Watched:
-    """A server, a client, an informer of Nodes that runs, and the deltas it delivered."""
-
-    def __init__(self, server: ApiServer, client: Client, *, timing: Timing = PATIENT) -> None:
-        self.server = server
-        self.client = client
-        self.deltas: list[Delta[Node]] = []
-        self.informer = Informer(
-            client, nodes(), self.deltas.append, timing=timing, backoff=Backoff(first_s=0.01, cap_s=0.05)
-        )
-
-    async def create(self, name: str, **labels: str) -> None:
-        body = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}}
-        await self.client.create("/api/v1/nodes", json.dumps(body).encode())
-
-    async def label(self, name: str, **labels: str) -> None:
-        await self.client.patch(
-            f"/api/v1/nodes/{name}", json.dumps({"metadata": {"labels": labels}}).encode()
-        )
-
-    async def delete(self, name: str) -> None:
-        await self.client.delete(f"/api/v1/nodes/{name}")
-
-    @property
-    def names(self) -> set[str]:
-        return {node.name for node in self.informer.store.values()}
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
-            while not condition():  # noqa: ASYNC110 - the condition is the server's and the kernel's
-                await asyncio.sleep(0.005)
-
-
-@asynccontextmanager
-async def running(timing: Timing = PATIENT) -> AsyncIterator[Watched]:
-    async with ApiServer(bookmark_every_s=0.1) as server:
-        access = Access(server=server.url, token=StaticToken(server.token))
-        async with Client(access) as client:
-            made = Watched(server, client, timing=timing)
-            task = asyncio.create_task(made.informer.run())
-            try:
-                yield made
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-
-def kinds(deltas: list[Delta[Node]]) -> str:
-    return " ".join(type(delta).__name__ for delta in deltas)
-
-
-def event(kind: str, name: str, version: int, **metadata: Any) -> bytes:
-    body = {"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": str(version), **metadata}}
-    return json.dumps({"type": kind, "object": body}).encode() + b"\n"
-
-
-def listing(version: int, *names: str, more: str = "") -> bytes:
-    items = [{"metadata": {"name": name, "uid": f"uid-{name}", "resourceVersion": "1"}} for name in names]
-    return json.dumps(
-        {"metadata": {"resourceVersion": str(version), "continue": more}, "items": items}
-    ).encode()
+from tests.kube.watched_nodes import Watched, event, kinds, listing, running
 
 
 async def test_lists_page_by_page_then_follows_every_change() -> None:
@@ -111,36 +41,6 @@ async def test_lists_page_by_page_then_follows_every_change() -> None:
         assert again.informer.store == watched.informer.store
 
 
-async def test_a_heartbeat_is_not_delivered() -> None:
-    async with running() as watched:
-        await watched.create("n1")
-        await watched.until(lambda: watched.names == {"n1"})
-        body = b'{"status":{"conditions":[{"type":"Ready","status":"True","lastHeartbeatTime":"2026-11-20T17:00:00Z"}]}}'
-        await watched.client.patch("/api/v1/nodes/n1/status", body)
-        await watched.create("n2")
-        await watched.until(lambda: watched.names == {"n1", "n2"})
-        assert kinds(watched.deltas) == "Added Added"
-
-
-async def test_a_recreated_node_is_removed_and_added_not_changed() -> None:
-    async with running() as watched:
-        await watched.create("n1")
-        await watched.delete("n1")
-        await watched.create("n1")
-        await watched.until(lambda: len(watched.deltas) == 3)
-        assert kinds(watched.deltas) == "Added Removed Added"
-
-
-async def test_a_cut_watch_continues_without_a_new_list() -> None:
-    async with running() as watched:
-        await watched.until(watched.informer.synced.is_set)
-        await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
-        watched.server.faults.cut_watches("nodes")
-        await watched.create("n1")
-        await watched.until(lambda: watched.names == {"n1"})
-        assert watched.informer.lists == 1
-
-
 async def test_an_expired_watch_lists_again_and_reports_the_difference() -> None:
     async with running() as watched:
         await watched.create("stays")
@@ -157,34 +57,6 @@ async def test_an_expired_watch_lists_again_and_reports_the_difference() -> None
         assert kinds(watched.deltas[2:]) == "Removed Added"
 
 
-async def test_a_silently_stalled_watch_is_noticed() -> None:
-    async with running(IMPATIENT) as watched:
-        await watched.until(lambda: watched.server.faults.running_watches("nodes") == 1)
-        watched.server.faults.stall_watches("nodes")
-        await watched.create("n1")
-        await watched.until(lambda: watched.informer.stale_since_s is not None)
-        assert "silent" in watched.informer.problem
-        watched.server.faults.resume_watches("nodes")
-        await watched.until(lambda: watched.names == {"n1"})
-        await watched.until(lambda: watched.informer.stale_since_s is None)
-
-
-async def test_a_server_away_is_logged_once_and_the_store_stays() -> None:
-    async with running() as watched:
-        await watched.create("n1")
-        await watched.until(lambda: watched.names == {"n1"})
-        with capture_logs() as logs:
-            await watched.server.restart(down_s=1.0)
-            await watched.until(lambda: watched.informer.stale_since_s is None)
-            assert watched.names == {"n1"}
-            await watched.create("n2")
-            await watched.until(lambda: watched.names == {"n1", "n2"})
-        events = [line["event"] for line in logs]
-        assert events.count("api_server_lost") == 1
-        assert events.count("api_server_back") == 1
-        assert not any(isinstance(delta, Removed) for delta in watched.deltas)
-
-
 async def test_a_server_that_comes_back_with_an_older_history_is_listed_again() -> None:
     async with running() as watched:
         for number in range(5):
@@ -194,34 +66,6 @@ async def test_a_server_that_comes_back_with_an_older_history_is_listed_again() 
         await watched.create("new")
         await watched.until(lambda: watched.names == {"new"})
         await watched.until(lambda: watched.informer.stale_since_s is None)
-
-
-async def test_a_watch_that_was_cut_asks_for_the_history_before_it_goes_on() -> None:
-    handlers = [
-        answer(listing(50, "a")),
-        stream(then=cut),
-        answer(listing(51, "a", more="x")),
-        stream(event("ADDED", "b", 52), then=end),
-    ]
-    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
-        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
-        await informer.turn()
-        assert client.reachability.doubted == ("nodes",)
-        await informer.turn()
-        assert client.reachability.doubted == ("nodes",), "the second watch was ended long before its time"
-    question = server.requests[2].path
-    assert question == "/api/v1/nodes?limit=1&resourceVersion=50&resourceVersionMatch=NotOlderThan"
-    assert informer.lists == 1
-    assert {node.name for node in informer.store.values()} == {"a", "b"}
-
-
-async def test_a_watch_that_ends_in_its_time_goes_on_without_a_question() -> None:
-    handlers = [answer(listing(50, "a")), stream(then=end)]
-    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
-        informer = Informer(client, nodes(), timing=Timing(watch_s=1), backoff=Backoff(first_s=0.001))
-        for _ in range(4):
-            await informer.turn()
-    assert ["limit=1&" in request.path for request in server.requests] == [False] * 5
 
 
 @pytest.mark.parametrize(
@@ -263,30 +107,6 @@ async def test_an_event_behind_what_we_know_calls_for_a_list() -> None:
         await informer.turn()
         await informer.turn()
     assert {node.name for node in informer.store.values()} == {"b"}
-
-
-async def test_followers_of_a_server_that_was_lost_look_after_each_reader_that_is_back() -> None:
-    looks = 0
-
-    def look() -> None:
-        nonlocal looks
-        looks += 1
-
-    known = Reachability("https://api")
-    known.follow("pools", look)
-    known.trust("nodes")  # was never in doubt
-    assert looks == 0
-    known.doubt("nodes")
-    known.doubt("pages")
-    certain = asyncio.create_task(known.certain())
-    known.trust("nodes")
-    known.trust("pools")
-    assert known.doubted == ("pages",)
-    known.trust("pages")
-    assert known.doubted == ("pools",), "pools were listed before the pages were back"
-    assert looks == 2
-    known.trust("pools")
-    await certain
 
 
 async def test_a_watch_that_never_said_a_word_is_not_trusted() -> None:
@@ -388,34 +208,6 @@ async def test_a_server_whose_own_list_is_too_old_for_it_is_not_asked_in_a_tight
     assert waits == [1, 2, 4, 8, 16]
 
 
-async def test_a_bookmark_moves_the_place_to_continue_from() -> None:
-    handlers = [answer(listing(5, "a")), stream(event("BOOKMARK", "", 77), then=end), stream(then=end)]
-    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
-        informer = Informer(
-            client, nodes(), timing=Timing(watch_s=1), backoff=Backoff(first_s=0.001)
-        )  # so short that its end is no surprise
-        await informer.turn()
-        await informer.turn()
-    again = server.requests[-1].path
-    assert "resourceVersion=77" in again
-    assert "allowWatchBookmarks=true" in again
-
-
-async def test_an_object_without_a_name_stops_nobody() -> None:
-    handlers = [
-        answer(
-            b'{"metadata":{"resourceVersion":"5"},"items":[7,{},{"metadata":{"name":"a","uid":"a"}},null]}'
-        ),
-        stream(b'{"type":"ADDED","object":{"metadata":{}}}\n', event("ADDED", "b", 9), then=end),
-    ]
-    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
-        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
-        with capture_logs() as logs:
-            await informer.turn()
-    assert {node.name for node in informer.store.values()} == {"a", "b"}
-    assert [line["event"] for line in logs].count("object_ignored") == 1
-
-
 async def test_a_refused_resource_says_so_once_and_goes_on_trying() -> None:
     async def sleep(_wait_s: float) -> None:
         return
@@ -482,15 +274,3 @@ def test_after_any_list_the_store_is_that_list_and_the_deltas_lead_there(lists: 
                 assert {node.name for node in informer.store.values()} == names == replayed
 
     asyncio.run(main())
-
-
-def test_a_bug_in_a_handler_is_not_swallowed() -> None:
-    def broken(_delta: Delta[Node]) -> None:
-        raise ZeroDivisionError
-
-    async def main() -> None:
-        async with Scripted(answer(listing(1, "a"))) as server, Client(Access(server=server.url)) as client:
-            await Informer(client, nodes(), broken).run()
-
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(main())
