@@ -18,55 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from nodeipam_ctl.demo.apiserver import ApiServer
+from tests.bench.kubelet_node import kubelet_node
 
 _STREAMS = 16
-
-
-def node(index: int) -> dict[str, Any]:
-    """A Node of about 6.5 kB of JSON, as a kubelet keeps it: conditions, images, managedFields."""
-    stamp = "2026-01-01T00:00:00Z"
-    conditions = [
-        {
-            "type": kind,
-            "status": "False",
-            "lastHeartbeatTime": stamp,
-            "lastTransitionTime": stamp,
-            "reason": f"Kubelet{kind}",
-            "message": f"kubelet reports {kind} for a good while",
-        }
-        for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready", "NetworkUnavailable")
-    ]
-    images = [
-        {
-            "names": [
-                f"registry.example/team/image-{i}@sha256:{i:064x}",
-                f"registry.example/team/image-{i}:v1.{i}",
-            ],
-            "sizeBytes": 50_000_000 + i,
-        }
-        for i in range(27)
-    ]
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": f"node-{index:05}",
-            "labels": {
-                "kubernetes.io/hostname": f"node-{index:05}",
-                "kubernetes.io/os": "linux",
-                "topology.kubernetes.io/zone": f"zone-{index % 3}",
-            },
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
-        },
-        "spec": {"providerID": f"demo:///zone/{index}"},
-        "status": {
-            "addresses": [{"type": "InternalIP", "address": f"192.0.2.{index % 250}"}],
-            "capacity": {"cpu": "8", "memory": "32Gi", "pods": "110"},
-            "allocatable": {"cpu": "8", "memory": "31Gi", "pods": "110"},
-            "conditions": conditions,
-            "images": images,
-        },
-    }
 
 
 def _serve(pipe: Connection) -> None:
@@ -141,10 +95,10 @@ async def _measure(url: str, token: str, pipe: Connection, nodes: int) -> dict[s
     wire = _Wire(url, token)
     found: dict[str, float] = {}
     creates = [
-        wire.message("POST", "/api/v1/nodes", "application/json", json.dumps(node(i)).encode())
+        wire.message("POST", "/api/v1/nodes", "application/json", json.dumps(kubelet_node(i)).encode())
         for i in range(nodes)
     ]
-    found["node_bytes"] = float(len(json.dumps(node(1), separators=(",", ":"))))
+    found["node_bytes"] = float(len(json.dumps(kubelet_node(1), separators=(",", ":"))))
     found["create_per_s"] = nodes / await wire.send_all(creates)
     seen = [0, nodes]
     watching = asyncio.create_task(wire.watch(seen))

@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tests.bench.kubelet_node import LONG_AGO, kubelet_node
+
 _HEAD = (
     "HTTP/1.1 200 OK\r\nAudit-Id: 5cbd1f4d-6b6e-4a2a-9d6e-9f4a0f0b1c1e\r\nCache-Control: no-cache, private\r\n"
     "Content-Type: application/json\r\nX-Kubernetes-Pf-Flowschema-Uid: 0e1c7e0a-7d5b-4f4e-8a52-d6f2b1a3c4d5\r\n"
@@ -81,54 +83,16 @@ async def _patches(client: Any, parallel: int, *, count: int = 6000) -> float:
     return min(costs)
 
 
-def _node(index: int, version: int) -> dict[str, Any]:
-    """A Node of about 6 kB; from one version to the next only what a heartbeat changes is different."""
-    stamp = f"2026-01-01T00:{version // 60 % 60:02}:{version % 60:02}Z"
-    conditions = [
-        {
-            "type": kind,
-            "status": "False",
-            "lastHeartbeatTime": stamp,
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-            "reason": f"Kubelet{kind}",
-            "message": f"kubelet reports {kind} for a good while",
-        }
-        for kind in ("MemoryPressure", "DiskPressure", "PIDPressure", "Ready", "NetworkUnavailable")
-    ]
-    images = [
-        {
-            "names": [
-                f"registry.example/team/image-{i}@sha256:{i:064x}",
-                f"registry.example/team/image-{i}:v1.{i}",
-            ],
-            "sizeBytes": 50_000_000 + i,
-        }
-        for i in range(23)
-    ]
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {
-            "name": f"node-{index:05}",
-            "uid": f"5cbd1f4d-6b6e-4a2a-9d6e-{index:012}",
-            "resourceVersion": str(version),
-            "creationTimestamp": "2026-01-01T00:00:00Z",
-            "labels": {
-                "kubernetes.io/hostname": f"node-{index:05}",
-                "kubernetes.io/os": "linux",
-                "topology.kubernetes.io/zone": f"zone-{index % 3}",
-            },
-            "annotations": {"volumes.kubernetes.io/controller-managed-attach-detach": "true"},
-        },
-        "spec": {"podCIDR": f"10.{index >> 8}.{index & 255}.0/24", "providerID": f"demo:///zone/{index}"},
-        "status": {
-            "addresses": [{"type": "InternalIP", "address": f"192.0.{index >> 8}.{index & 255}"}],
-            "capacity": {"cpu": "8", "memory": "32Gi", "pods": "110"},
-            "allocatable": {"cpu": "8", "memory": "31Gi", "pods": "110"},
-            "conditions": conditions,
-            "images": images,
-        },
+def _stored(index: int, version: int) -> dict[str, Any]:
+    """A Node as the API server keeps it; from one version to the next only what a heartbeat changes is different."""
+    node = kubelet_node(index, heartbeat=f"2026-01-01T00:{version // 60 % 60:02}:{version % 60:02}Z")
+    node["metadata"] |= {
+        "uid": f"5cbd1f4d-6b6e-4a2a-9d6e-{index:012}",
+        "resourceVersion": str(version),
+        "creationTimestamp": LONG_AGO,
     }
+    node["spec"]["podCIDR"] = f"10.{index >> 8}.{index & 255}.0/24"
+    return node
 
 
 class _Answering(asyncio.Protocol):
@@ -156,14 +120,14 @@ class _Answering(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
             self._beating = asyncio.get_running_loop().create_task(self._beat())
         else:
-            items = [_node(index, 1) for index in range(self._nodes)]
+            items = [_stored(index, 1) for index in range(self._nodes)]
             self._transport.write(_answer({"metadata": {"resourceVersion": "1"}, "items": items}))
 
     async def _beat(self) -> None:
         version, next_s = 1, time.monotonic()
         while True:
             version, next_s = version + 1, next_s + 1 / self._per_s
-            event = {"type": "MODIFIED", "object": _node(version % self._nodes, version)}
+            event = {"type": "MODIFIED", "object": _stored(version % self._nodes, version)}
             line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
             await asyncio.sleep(max(0.0, next_s - time.monotonic()))
             self._transport.write(b"%x\r\n%s\r\n" % (len(line), line))
