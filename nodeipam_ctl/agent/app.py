@@ -17,14 +17,13 @@ import structlog
 
 from nodeipam_ctl.agent import kernel
 from nodeipam_ctl.agent.annotations import AnnotationWriter
-from nodeipam_ctl.agent.condition import ConditionWriter
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
 from nodeipam_ctl.agent.probe import Probe
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
-from nodeipam_ctl.agent.taint import TaintWriter
+from nodeipam_ctl.agent.truth import Truth, not_programmed
 from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
@@ -103,8 +102,7 @@ class Agent:
         self._reconciler = reconciler
         self._wake = asyncio.Event()
         self._feed = Feed(client, settings, changed=self._wake.set)
-        self._condition = ConditionWriter(client, settings.node_name)
-        self._taint = TaintWriter(client, settings.node_name)
+        self._truth = Truth(client, settings)
         self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
         self._events = EventRecorder(client, component=_COMPONENT, instance=settings.node_name)
@@ -125,7 +123,6 @@ class Agent:
         self._retry_at_s: float | None = None
         self._news_at_s: float | None = None
         self._turn: Turn | None = None
-        self._unreadable = ""
         self._alive_s = _loop_time_s()
         self.readiness.check("feed", self._feed_problem)
         self.readiness.check("host", self._host_problem)
@@ -187,9 +184,10 @@ class Agent:
             try:
                 await self.one_turn()
             except Exception as exc:  # a bug of ours: routes stay as they are, and the next turn looks afresh
-                log.exception("turn_failed", error=f"{type(exc).__name__}: {exc}")
-                self._reconciler.dirty.everything()
-                self._retry_at_s = _loop_time_s() + _RETRY_S
+                problem = f"a turn failed, which is a bug: {type(exc).__name__}: {exc}"
+                if problem != self._truth.problem:
+                    log.exception("turn_failed", error=f"{type(exc).__name__}: {exc}")
+                await self._no_turn(problem)
 
     async def one_turn(self) -> Turn | None:
         """One turn, if the cluster is known; what it did, None when nothing could be done."""
@@ -204,10 +202,8 @@ class Agent:
         try:
             turn = await asyncio.to_thread(self._reconciler.turn, snapshot)
         except NodeIPAMError as exc:
-            self._unreadable = str(exc)
-            self._reporter.unreadable(self._unreadable)
-            self._reconciler.dirty.everything()
-            self._retry_at_s = _loop_time_s() + _RETRY_S
+            self._reporter.unreadable(str(exc))
+            await self._no_turn(str(exc))
             return None
         ended_s = time.monotonic()
         if self._probe is not None:
@@ -222,26 +218,21 @@ class Agent:
         if turn.held and self._relist_at_s is None:
             self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
         self._tell_news(turn)
-        await self._tell_condition(turn)
+        if not await self._truth.turn(self._feed.own_node, turn):
+            self._retry_at_s = _loop_time_s() + _RETRY_S
         await self._tell_flannel(turn)
         await self._tell_wireguard(turn)
         return turn
+
+    async def _no_turn(self, problem: str) -> None:
+        self._reconciler.dirty.everything()
+        self._retry_at_s = _loop_time_s() + _RETRY_S
+        await self._truth.no_turn(self._feed.own_node, problem)
 
     def _tell_news(self, turn: Turn) -> None:
         node = self._feed.own_node
         wait_s = self._news.turn(node, turn) if node is not None else None
         self._news_at_s = None if wait_s is None else _loop_time_s() + wait_s
-
-    async def _tell_condition(self, turn: Turn) -> None:
-        node = self._feed.own_node
-        if node is None:
-            return
-        waiting = turn.desired.waiting or _essential_failure(turn)
-        told = not self.settings.network_unavailable or await self._condition.tell(node, waiting)
-        if self.settings.taint:
-            told &= await self._taint.tell(node, unavailable=bool(waiting))
-        if not told:
-            self._retry_at_s = _loop_time_s() + _RETRY_S
 
     async def _tell_flannel(self, turn: Turn) -> None:
         """Once the device stands: a peer that heard of it earlier would send into nothing."""
@@ -260,7 +251,7 @@ class Agent:
         """Once the device has the key: a peer that heard of it earlier would encrypt to nobody."""
         node = self._feed.own_node
         key = self._reconciler.facts.wireguard_key
-        if node is None or not key or _essential_failure(turn):
+        if node is None or not key or not_programmed(turn):
             return
         if not await self._annotations.tell(node, {wireguard_keys.ANNOTATION: key}):
             self._retry_at_s = _loop_time_s() + _RETRY_S
@@ -305,8 +296,8 @@ class Agent:
         return self._feed.problem or ("" if self._feed.synced else "the first list is not complete")
 
     def _host_problem(self) -> str:
-        if self._unreadable:
-            return self._unreadable
+        if self._truth.problem:
+            return self._truth.problem
         if self._turn is None:
             return "no turn has been completed"
         return self._turn.desired.waiting or reasons(self._turn.outcome.failed)
@@ -355,11 +346,6 @@ def read_template(settings: AgentSettings) -> str | None:
         ) from exc
     cni.conflist(text, pod_cidrs=(), mtu_bytes=1500)
     return text
-
-
-def _essential_failure(turn: Turn) -> str:
-    text = reasons(turn.outcome.failed)
-    return f"HostNotProgrammed: {text}" if text else ""
 
 
 async def _until_stopped(agent: Agent) -> None:

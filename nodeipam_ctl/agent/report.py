@@ -26,7 +26,9 @@ class Reporter:
 
     def turn(self, turn: Turn, *, seconds: float, healed: bool) -> None:
         """A turn is over."""
-        self._unreadable = ""
+        if self._unreadable:
+            log.info("host_readable")
+            self._unreadable = ""
         done = turn.outcome.done
         why = {"healed": True} if healed else {}
         if len(done) <= _MOST_LINES:
