@@ -8,9 +8,9 @@ from typing import Final
 
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.blocks import key_of
-from nodeipam_ctl.ipam.window import Usage, Window
+from nodeipam_ctl.ipam.window import Usage
 from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, LedgerEntry, Node, NodeName, PoolName
-from nodeipam_ctl.prefixes import Family, Network, family_of, merged
+from nodeipam_ctl.prefixes import Family, Network, family_of
 
 KUBELET_MAX_PODS: Final = 110
 """kubelet's default for maxPods (kubelet.config.k8s.io/v1beta1)."""
@@ -152,20 +152,6 @@ def arrival_rate(registered_s: Sequence[float], now: float, *, window_s: float =
         return 0.0
     span_s = now - lately[0]
     return (len(lately) - 1) / span_s if span_s >= LEAST_GROWTH_S else 0.0
-
-
-def free_union(allocator: Allocator, family: Family, length: int) -> int:
-    """Free blocks of one length in all ClusterCIDRs together; where they overlap, each block counts once."""
-    ranges = [
-        cidr
-        for pool in allocator.tenancy.pools.values()
-        for f, spec in pool.spec.families.items()
-        if f is family
-        for cidr in spec.cidrs
-    ]
-    keys = tuple(key_of(cidr) for cidr in merged(ranges) if cidr.prefixlen <= length)
-    window = Window(allocator.tenancy.occupancies[family].space, family, keys, length, PoolName(""))
-    return window.usage().free
 
 
 def outlooks(world: World, now: float, *, window_s: float = GROWTH_WINDOW_S) -> tuple[Outlook, ...]:

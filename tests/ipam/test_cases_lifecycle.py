@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from nodeipam_ctl.ipam.forecast import free_union
+from nodeipam_ctl.ipam.allocator import Allocator
+from nodeipam_ctl.ipam.blocks import key_of
 from nodeipam_ctl.ipam.pools import overlapping, unusable
+from nodeipam_ctl.ipam.window import Window
 from nodeipam_ctl.model import ClusterCIDR, FamilySpec, NodeName, PoolName, RefusalReason, Retain
-from nodeipam_ctl.prefixes import Family, Network, family_of
+from nodeipam_ctl.prefixes import Family, Network, family_of, merged
 from tests.ipam.cases import Case, by_id, case_id, network, networks, node, of_groups, pool
 from tests.ipam.cluster import Cluster
 from tests.ipam.replica import Replica
@@ -220,6 +222,20 @@ def test_overlap_is_reported_on_both_and_counted_once(case: Case) -> None:
         PoolName("y"): (PoolName("x"),),
     }
     assert free_union(cluster.allocator, Family.IPV4, 24) == case["expect"]["free_blocks_union"]
+
+
+def free_union(allocator: Allocator, family: Family, length: int) -> int:
+    """Free blocks of one length in all ClusterCIDRs together; where they overlap, each block counts once."""
+    ranges = [
+        cidr
+        for pool in allocator.tenancy.pools.values()
+        for f, spec in pool.spec.families.items()
+        if f is family
+        for cidr in spec.cidrs
+    ]
+    keys = tuple(key_of(cidr) for cidr in merged(ranges) if cidr.prefixlen <= length)
+    window = Window(allocator.tenancy.occupancies[family].space, family, keys, length, PoolName(""))
+    return window.usage().free
 
 
 def test_no_cluster_cidr_is_its_own_reason() -> None:
