@@ -11,6 +11,7 @@ from nodeipam_ctl.agent.reconcile import Reconciler, Snapshot, planned
 from nodeipam_ctl.errors import Transient
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.linux import links
 from nodeipam_ctl.linux.host import Host
 from nodeipam_ctl.routing import backends
 from nodeipam_ctl.routing.backends import wireguard
@@ -25,7 +26,7 @@ async def plan_text(settings: AgentSettings) -> str:
     """The plan, one change a line, and the findings; each change as `+`, `~` or `-`.
 
     Raises:
-        UsageError: a flag, the kubeconfig or the CNI template cannot be used.
+        UsageError: a flag, the kubeconfig or the CNI template cannot be used, or privileges are missing.
         Transient: the API server did not answer in time.
     """
     reconciler, snapshot = await _observed(settings)
@@ -57,6 +58,8 @@ async def sysctls_text(settings: AgentSettings) -> str:
 
 
 async def _observed(settings: AgentSettings) -> tuple[Reconciler, Snapshot]:
+    # nftables and WireGuard show nothing to others, and what they say instead names no capability.
+    links.require_privileges("nftables cannot even be read")
     access = await load_access(settings.kubeconfig)
     template = read_template(settings)
     host = Host(

@@ -111,8 +111,11 @@ def delete(index: int) -> Request:
     return Request(RTM_DELLINK, 0, _HEADER.pack(0, 0, index, 0, 0))
 
 
-def require_privileges() -> None:
+def require_privileges(without: str = "no route can be changed") -> None:
     """Asks the kernel itself, by removing a device that cannot exist: root may lack the capability, or have it elsewhere.
+
+    Args:
+        without: what is not possible otherwise, for the message.
 
     Raises:
         UsageError: we may not change this network namespace.
@@ -123,7 +126,7 @@ def require_privileges() -> None:
         except KernelError as exc:
             if exc.code == _EPERM:
                 raise UsageError(
-                    "CAP_NET_ADMIN is missing in this network namespace, and without it no route can be changed: "
+                    f"CAP_NET_ADMIN is missing in this network namespace, and without it {without}: "
                     "run as root, or in a Pod with hostNetwork and that capability"
                 ) from exc
 

@@ -201,18 +201,19 @@ def test_a_line_and_a_page_that_make_no_sense_are_named_and_the_others_used(clus
     }
 
 
+@pytest.mark.parametrize("shown", [(), ("--plan",), ("--print-sysctls",)])
 @pytest.mark.parametrize(
     "how", [("setpriv", "--bounding-set", "-net_admin"), ("unshare", "--user", "--map-root-user")]
 )
 def test_without_the_capability_in_this_namespace_one_line_names_it(
-    cluster: Cluster, tmp_path: Path, how: tuple[str, ...]
+    cluster: Cluster, tmp_path: Path, how: tuple[str, ...], shown: tuple[str, ...]
 ) -> None:
     host = cluster.segment.host("192.0.2.11/24")
     config = tmp_path / "kubeconfig"
     cluster.api.write_kubeconfig(config)
     flags = ("agent", "--node-name", "n1", "--kubeconfig", str(config), "--cni-conf-dir", str(tmp_path))
     refused = subprocess.run(
-        host.inside(*how, sys.executable, "-m", "nodeipam_ctl", *flags),
+        host.inside(*how, sys.executable, "-m", "nodeipam_ctl", *flags, *shown),
         capture_output=True,
         text=True,
         timeout=30,
