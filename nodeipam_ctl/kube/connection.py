@@ -236,14 +236,20 @@ class Connection(asyncio.Protocol):
 
 
 def _watch_over(sock: socket.socket | None) -> None:
-    """A vanished peer is noticed by the kernel within about 25 s, also while nothing is sent."""
+    """A peer that vanished without a word is noticed by the kernel within about 14 s, also while nothing is sent.
+
+    After 8 s without a word from it the kernel asks every 2 s whether it is there: one small packet in 8 s on an idle connection.
+    The timeout is what counts then, not the number of questions (tcp(7)); it is just short of the third, which ends the connection.
+    It cannot be wrong about a server that is slow or stopped: its kernel answers. A proxy between us answers for itself as well,
+    and only the silence of a stream tells that there is nobody behind it.
+    """
     if sock is None or sock.family not in {socket.AF_INET, socket.AF_INET6}:
         return
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 10)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 8)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 2)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 25_000)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 13_500)
 
 
 def reason_of(exc: Exception | None, otherwise: str) -> str:
