@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 
 import click
@@ -11,26 +10,10 @@ import click
 from nodeipam_ctl.cli import flags
 from nodeipam_ctl.cli.flags import flag
 from nodeipam_ctl.errors import UsageError
-from nodeipam_ctl.prefixes import parse_network
+from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.adopt import PREDECESSORS
 from nodeipam_ctl.routing.backends import NAMES
 from nodeipam_ctl.settings import AgentSettings
-
-
-class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
-    """CIDRs, separated by commas."""
-
-    name = "CIDR[,CIDR]"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[IPv4Network | IPv6Network, ...]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(parse_network(text.strip()) for text in str(value).split(",") if text.strip())
-        except ValueError as exc:
-            self.fail(str(exc), param, ctx)
 
 
 @click.command("agent")
@@ -44,7 +27,7 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     help="Keep another backend's device up to receive, while nodes change their backend one by one.",
 )
 @flag("--direct-routing", is_flag=True, help="Overlays reach peers on our own subnets without encapsulation.")
-@flag("--vxlan-vni", type=click.IntRange(0, 2**24 - 1), default=1, help="VXLAN network identifier.")
+@flags.vxlan_vni
 @flag(
     "--vxlan-port",
     type=click.IntRange(1, 65535),
@@ -62,24 +45,14 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     default=0,
     help="Seconds after which an idle tunnel sends something, for NAT between nodes; 0 never.",
 )
-@flag(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="/var/lib/nodeipam",
-    help="Where the WireGuard key is kept.",
-)
+@flags.state_dir
 @flag(
     "--feed",
     type=click.Choice(["slices", "nodes"]),
     default="slices",
     help="Where other nodes are learned from: the controller's ledger, or Node objects, whoever allocates.",
 )
-@flag(
-    "--cni-conf-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="/etc/cni/net.d",
-    help="Where the runtime looks for CNI configuration.",
-)
+@flags.cni_conf_dir
 @flag(
     "--cni-flavour",
     type=click.Choice(["ptp", "bridge"]),
@@ -93,12 +66,12 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
 )
 @flag(
     "--cni-data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=flags.NamedDirectory(),
     help="host-local's dataDir; without it, the plug-in's own default.",
 )
 @flag(
     "--proc-sys-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=flags.NamedDirectory(),
     default="/proc/sys",
     help="Where the host's /proc/sys is writable for us; in a container, a mount of the host's.",
 )
@@ -125,18 +98,16 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     default=100,
     help="Metric of our routes; vxlan-gpe adds 0 to 63.",
 )
-@flag("--route-table", type=flags.TableRange(), default=254, help="Table of our routes; 254 is main.")
-@flag("--service-cidr", type=_Networks(), default="", help="Service ranges, which no node may claim.")
+@flags.route_table
+@flags.service_cidr
 @flag(
     "--masquerade/--no-masquerade",
     default=True,
     help="Give packets of our pods that leave the pod network the node's address.",
 )
-@flag(
+@flags.network_flag(
     "--non-masquerade-cidr",
-    type=_Networks(),
-    default="",
-    help="Where pods keep their address, besides the pod network.",
+    help="Where pods keep their address, besides the pod network; may be repeated.",
 )
 @flag(
     "--masquerade-nodes/--no-masquerade-nodes",
@@ -163,16 +134,8 @@ class _Networks(click.ParamType[tuple[IPv4Network | IPv6Network, ...]]):
     is_flag=True,
     help="Read and write flanneld's annotations: nodes of both kinds reach each other over vxlan.",
 )
-@flag(
-    "--subnet-env",
-    type=flags.NamedFile(),
-    help="Write our values for flannel's CNI plugin here, usually /run/flannel/subnet.env.",
-)
-@flag(
-    "--docker-opts",
-    type=flags.NamedFile(),
-    help="Write options for dockerd here, as an environment file for its unit.",
-)
+@flags.subnet_env
+@flags.docker_opts
 @flag("--plan", is_flag=True, help="Print what would change on this host now, and change nothing.")
 @flag("--print-sysctls", is_flag=True, help="Print the kernel settings this node needs, and change nothing.")
 @flag(
@@ -224,9 +187,9 @@ def command(
     mass_removal_delay: float,
     route_metric: int,
     route_table: int,
-    service_cidr: tuple[IPv4Network | IPv6Network, ...],
+    service_cidr: tuple[Network, ...],
     masquerade: bool,
-    non_masquerade_cidr: tuple[IPv4Network | IPv6Network, ...],
+    non_masquerade_cidr: tuple[Network, ...],
     masquerade_nodes: bool,
     masquerade_host: bool,
     forward_accept: bool,

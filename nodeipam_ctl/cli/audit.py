@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli import shell
+from nodeipam_ctl.cli import flags, shell
 from nodeipam_ctl.cli.render import Document, finding_document, findings_table, show
 from nodeipam_ctl.cli.snapshot import Snapshot, read
 from nodeipam_ctl.ipam.audit import audit
@@ -24,11 +24,10 @@ Reading = Callable[[Client, tuple[Network, ...]], Awaitable[Snapshot]]
 @click.command("audit")
 @shell.kubeconfig
 @shell.output
-@shell.service_cidr
-def command(*, kubeconfig: Path | None, output: str, service_cidr: tuple[str, ...]) -> int:
+@flags.service_cidr
+def command(*, kubeconfig: Path | None, output: str, service_cidr: tuple[Network, ...]) -> int:
     """List everything that is wrong with ClusterCIDRs, nodes and ledger. Exit code 1 if there is an error. Reads only."""
-    services = shell.networks("--service-cidr", service_cidr)
-    snapshot, findings = shell.run(kubeconfig, lambda client: look(client, services))
+    snapshot, findings = shell.run(kubeconfig, lambda client: look(client, service_cidr))
     errors = sum(1 for finding in findings if finding.severity is Severity.ERROR)
     show(output, _document(snapshot, findings, errors), lambda: _text(snapshot, findings, errors))
     return 1 if errors else 0

@@ -14,35 +14,12 @@ from nodeipam_ctl.settings import AgentSettings
 
 
 @click.command("cleanup")
-@flag(
-    "--cni-conf-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="/etc/cni/net.d",
-    help="Where the runtime looks for CNI configuration.",
-)
-@flag("--route-table", type=flags.TableRange(), default=254, help="Table of our routes; 254 is main.")
-@flag(
-    "--vxlan-vni",
-    type=click.IntRange(0, 2**24 - 1),
-    default=1,
-    help="VXLAN network identifier that was used.",
-)
-@flag(
-    "--state-dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default="/var/lib/nodeipam",
-    help="Where the WireGuard key is kept.",
-)
-@flag(
-    "--subnet-env",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file for flannel's CNI plugin, if the agent wrote one.",
-)
-@flag(
-    "--docker-opts",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="The file with options for dockerd, if the agent wrote one.",
-)
+@flags.cni_conf_dir
+@flags.route_table
+@flags.vxlan_vni
+@flags.state_dir
+@flags.subnet_env
+@flags.docker_opts
 @flag("--yes", is_flag=True, help="Do not ask.")
 def command(
     *,

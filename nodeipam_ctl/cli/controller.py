@@ -6,16 +6,17 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli.flags import FiniteRange, flag, kubeconfig, log_format, log_level, object_name
+from nodeipam_ctl.cli import flags
+from nodeipam_ctl.cli.flags import FiniteRange, flag, object_name
 from nodeipam_ctl.errors import UsageError
-from nodeipam_ctl.prefixes import Network, parse_network
+from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.settings import ControllerSettings, LeaseSettings
 
 _DEFAULT = ControllerSettings()
 
 
 @click.command(name="controller", context_settings={"show_default": True})
-@kubeconfig
+@flags.kubeconfig
 @flag(
     "--leader-elect/--no-leader-elect",
     default=True,
@@ -40,20 +41,15 @@ _DEFAULT = ControllerSettings()
     default=_DEFAULT.batch_window_s,
     help="Seconds for which a burst of nodes is gathered.",
 )
-@flag(
-    "--service-cidr",
-    multiple=True,
-    show_default=False,
-    help="A range of Services that is never handed out, beside those of ServiceCIDR objects; may be repeated.",
-)
+@flags.service_cidr
 @flag("--allocate/--no-allocate", default=True, help="off: only mirror foreign podCIDRs into the ledger.")
 @flag(
     "--ledger/--no-ledger",
     default=True,
     help="off: patch nodes without writing the promise first. For measurements only: two leaders may then give one block twice.",
 )
-@log_format
-@log_level
+@flags.log_format
+@flags.log_level
 def command(
     *,
     kubeconfig: Path | None,
@@ -63,7 +59,7 @@ def command(
     identity: str,
     metrics_address: str,
     batch_window: float,
-    service_cidr: tuple[str, ...],
+    service_cidr: tuple[Network, ...],
     allocate: bool,
     ledger: bool,
     log_format: str,
@@ -80,7 +76,7 @@ def command(
         identity=_identity(identity),
         metrics_address=metrics_address or None,
         batch_window_s=batch_window,
-        service_cidrs=_networks(service_cidr),
+        service_cidrs=service_cidr,
         allocate=allocate,
         ledger=ledger,
         log_format=log_format,
@@ -101,11 +97,3 @@ def _identity(text: str) -> str:
             f"--identity: {shown!r} is not a name for this process; use at most 253 printable characters, as of a host name"
         )
     return text
-
-
-def _networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """The ranges; the environment variable and a single flag may hold several, separated by commas, as kube-apiserver's does."""
-    try:
-        return tuple(parse_network(part.strip()) for text in texts for part in text.split(","))
-    except ValueError as exc:
-        raise UsageError(f"--service-cidr: {exc}") from exc

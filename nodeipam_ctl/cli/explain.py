@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli import shell
+from nodeipam_ctl.cli import flags, shell
 from nodeipam_ctl.cli.render import Document, facts, finding_document, findings_table, show, table
 from nodeipam_ctl.cli.snapshot import Snapshot, read
 from nodeipam_ctl.errors import NotFound
@@ -16,6 +16,7 @@ from nodeipam_ctl.ipam.audit import audit
 from nodeipam_ctl.ipam.explain import Explanation, explain
 from nodeipam_ctl.kube.wire.envelope import rfc3339
 from nodeipam_ctl.model import Finding, LedgerEntry, LedgerState, Node
+from nodeipam_ctl.prefixes import Network
 
 _NEAR = 3
 
@@ -24,11 +25,10 @@ _NEAR = 3
 @click.argument("node")
 @shell.kubeconfig
 @shell.output
-@shell.service_cidr
-def command(*, node: str, kubeconfig: Path | None, output: str, service_cidr: tuple[str, ...]) -> int:
+@flags.service_cidr
+def command(*, node: str, kubeconfig: Path | None, output: str, service_cidr: tuple[Network, ...]) -> int:
     """Say which ClusterCIDRs were considered for NODE, which rule decided, and what would happen now. Reads only."""
-    services = shell.networks("--service-cidr", service_cidr)
-    snapshot = shell.run(kubeconfig, lambda client: read(client, services))
+    snapshot = shell.run(kubeconfig, lambda client: read(client, service_cidr))
     record = _named(node, snapshot)
     answer = explain(snapshot.world(), record, snapshot.now_s)
     whole = audit(snapshot.world(), snapshot.pages, snapshot.now_s)

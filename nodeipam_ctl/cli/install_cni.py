@@ -6,19 +6,19 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli.flags import flag
+from nodeipam_ctl.cli.flags import NamedDirectory, flag
 
 
 @click.command("install-cni")
 @flag(
     "--cni-plugin-source",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedDirectory(),
     default="/usr/lib/cni",
     help="Where the plug-ins are; Debian's containernetworking-plugins puts them here.",
 )
 @flag(
     "--cni-bin-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=NamedDirectory(),
     default="/opt/cni/bin",
     help="Where the runtime looks for them, on the host.",
 )

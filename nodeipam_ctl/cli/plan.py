@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from nodeipam_ctl.cli import plan_view, shell
+from nodeipam_ctl.cli import flags, plan_view, shell
 from nodeipam_ctl.cli.flags import flag
 from nodeipam_ctl.cli.manifests import read_files
 from nodeipam_ctl.cli.render import finding_document, show
@@ -16,6 +16,7 @@ from nodeipam_ctl.ipam.forecast import GROWTH_WINDOW_S, Outlook, allocator_of, o
 from nodeipam_ctl.ipam.groups import Group, groups
 from nodeipam_ctl.ipam.preview import preview
 from nodeipam_ctl.kube.wire.duration import duration_s
+from nodeipam_ctl.prefixes import Network
 
 
 @click.command("plan")
@@ -34,20 +35,19 @@ from nodeipam_ctl.kube.wire.duration import duration_s
 )
 @shell.kubeconfig
 @shell.output
-@shell.service_cidr
+@flags.service_cidr
 def command(
     *,
     files: tuple[str, ...],
     window: str,
     kubeconfig: Path | None,
     output: str,
-    service_cidr: tuple[str, ...],
+    service_cidr: tuple[Network, ...],
 ) -> int:
     """Say how many more nodes fit and until when; with -f, what changed ClusterCIDRs would do. Reads only."""
-    services = shell.networks("--service-cidr", service_cidr)
     window_s = _window(window)
     wanted = read_files(files)
-    snapshot = shell.run(kubeconfig, lambda client: read(client, services))
+    snapshot = shell.run(kubeconfig, lambda client: read(client, service_cidr))
     world = snapshot.world()
     if wanted:
         seen = preview(world, wanted, snapshot.pages, snapshot.now_s)

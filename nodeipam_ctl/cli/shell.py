@@ -13,7 +13,6 @@ import click
 from nodeipam_ctl.cli.flags import NamedFile, flag
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.prefixes import Network, parse_network
 from nodeipam_ctl.settings import ENVIRONMENT_PREFIX
 
 T = TypeVar("T")
@@ -34,26 +33,6 @@ output = click.option(
     show_envvar=True,
     help="How the answer is written.",
 )
-service_cidr = flag(
-    "--service-cidr",
-    multiple=True,
-    show_default=False,
-    help="A range of Services beside those of ServiceCIDR objects, if the controller was given one; may be repeated.",
-)
-
-
-def networks(option: str, texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """The ranges of a flag that may be repeated, and may hold several separated by commas.
-
-    Raises:
-        UsageError: one of them is no CIDR.
-    """
-    try:
-        return tuple(
-            parse_network(part.strip()) for text in texts for part in text.split(",") if part.strip()
-        )
-    except ValueError as exc:
-        raise UsageError(f"{option}: {exc}") from exc
 
 
 def find_kubeconfig(given: Path | None, environment: Mapping[str, str], *, home: Path) -> Path | None:
