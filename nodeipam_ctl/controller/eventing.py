@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from nodeipam_ctl.controller.patcher import Settled
-from nodeipam_ctl.ipam.outcomes import Woken
+from nodeipam_ctl.ipam.outcomes import Waiver, Woken
 from nodeipam_ctl.kube.events import EventRecorder, Target
 from nodeipam_ctl.model import Assignment, Finding, Node, NodeName, NodeUID, Refusal
 
@@ -82,12 +82,18 @@ class NodeEvents:
         return True
 
     def reused_early(self, woken: Woken, uid: NodeUID) -> None:
-        """A resting block went to another node because nothing else was left."""
+        """Resting addresses went to another node before their time."""
+        match woken.waiver:
+            case Waiver.STATIC:
+                why = "because spec.static of its ClusterCIDR promises it these; see that nothing still talks to the old node"
+            case Waiver.SHOWN:
+                why = "because it has them already, from whoever set its podCIDRs; see that nothing still talks to the old node"
+            case _:
+                why = f"because ClusterCIDR {woken.pool} has no other block; append a range to it"
         self._recorder.warning(
             _node(woken.taken_by, uid),
             "CIDRReusedEarly",
-            f"got {woken.cidr} before its rest after node {woken.node} was over, because ClusterCIDR {woken.pool} has no "
-            "other block; append a range to it",
+            f"got addresses of {woken.cidr} before its rest after node {woken.node} was over, {why}",
             topic=str(woken.cidr),
         )
 

@@ -360,11 +360,12 @@ class Reconciler:
             pod_cidr=str(woken.cidr),
             after=woken.node,
             pool=woken.pool,
-            early=woken.early,
+            early=woken.waiver,
             taken_by=woken.taken_by,
         )
         if woken.early:
-            uid = next((d.uid for d in decisions if d.node == woken.taken_by), NodeUID(""))
+            known = self.allocator.tenancy.uid_of(woken.taken_by) or NodeUID("")
+            uid = next((d.uid for d in decisions if d.node == woken.taken_by), known)
             self._told.reused_early(woken, uid)
         self.ledger.woke(woken)
 

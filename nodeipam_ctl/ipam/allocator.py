@@ -12,7 +12,7 @@ from nodeipam_ctl.ipam.decider import Decider, Full, as_woken
 from nodeipam_ctl.ipam.eligibility import Order
 from nodeipam_ctl.ipam.fillers import fillers
 from nodeipam_ctl.ipam.holders import NO_POOL, Blocks, NodeRecord, Rest
-from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Woken
+from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Waiver, Woken
 from nodeipam_ctl.ipam.podcidrs import is_too_large
 from nodeipam_ctl.ipam.tenancy import Tenancy
 from nodeipam_ctl.ipam.waiting import WaitingRoom, arrival
@@ -314,12 +314,12 @@ class Allocator:
         assert_never(entry.state)
 
     def _end_rests(self, blocks: Blocks, taken_by: NodeName) -> None:
-        """Blocks that a node has do not rest, whoever gave them to it."""
+        """Addresses that a node has do not rest, whoever gave them to it; a block rests as a whole or not at all."""
         for family, key in blocks:
-            rest = self.tenancy.rests.get(family, key)
-            if rest is not None:
+            for rest in self.tenancy.rests.touching(family, key):
                 self.tenancy.rests.remove(rest)
-                self._decider.woken.append(as_woken(rest, taken_by=taken_by, early=rest.node != taken_by))
+                self._decider.woken.append(as_woken(rest, taken_by, Waiver.SHOWN))
+                self.version += rest.key != key  # what else it held is free
 
     def _used_by_a_node(self, block: tuple[Family, int]) -> bool:
         """Whether a node holds the block or a part of it."""

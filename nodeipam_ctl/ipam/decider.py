@@ -5,7 +5,7 @@ from __future__ import annotations
 from nodeipam_ctl.ipam.blocks import network_of
 from nodeipam_ctl.ipam.eligibility import Eligibility, Order
 from nodeipam_ctl.ipam.holders import NodeRecord, Rest
-from nodeipam_ctl.ipam.outcomes import NOBODY, Woken
+from nodeipam_ctl.ipam.outcomes import NOBODY, Waiver, Woken
 from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.ipam.refusals import full_message, none_message
 from nodeipam_ctl.ipam.serving import Served, serve
@@ -164,7 +164,8 @@ class Decider:
         for window, key in served.cursors:
             window.advance(key)
         for rest in served.ended:
-            self.woken.append(as_woken(rest, taken_by=record.name, early=rest.node != record.name))
+            waiver = Waiver.STATIC if rest in served.waived else Waiver.SHORTAGE
+            self.woken.append(as_woken(rest, record.name, waiver))
 
 
 def _considered(
@@ -185,13 +186,13 @@ def _considered(
     return tuple(looked)
 
 
-def as_woken(rest: Rest, *, taken_by: NodeName = NOBODY, early: bool = False) -> Woken:
-    """A rest that ended, as an outcome."""
+def as_woken(rest: Rest, taken_by: NodeName = NOBODY, waiver: Waiver | None = None) -> Woken:
+    """A rest that ended, as an outcome; who has a block back has waited for nobody, so nothing was waived for it."""
     return Woken(
         cidr=network_of(rest.key, rest.family),
         node=rest.node,
         uid=rest.uid,
         pool=rest.pool,
-        early=early,
+        waiver=waiver if rest.node != taken_by else None,
         taken_by=taken_by,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Final
 
 from nodeipam_ctl.ipam.fillers import Filler
@@ -66,12 +67,21 @@ class Released:
     resting_until_s: float = 0.0
 
 
+class Waiver(StrEnum):
+    """Why a rest ended before its time."""
+
+    SHORTAGE = "nothing else was left"
+    STATIC = "the addresses are promised to the node by name"
+    SHOWN = "the node showed up with the addresses"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Woken:
     """A rest that ended: its ledger line can go.
 
     Attributes:
-        early: it ended before its time, because nothing else was left.
+        waiver: why it ended before its time; None when its time was over, or when the node it rested after has the block
+            back.
         taken_by: the node for which it ended; "" when its time was over.
     """
 
@@ -79,5 +89,10 @@ class Woken:
     node: NodeName
     uid: NodeUID
     pool: PoolName
-    early: bool = False
+    waiver: Waiver | None = None
     taken_by: NodeName = NOBODY
+
+    @property
+    def early(self) -> bool:
+        """Whether it ended before its time, for another node than the one it rested after."""
+        return self.waiver is not None

@@ -34,9 +34,13 @@ class Rests:
     def __iter__(self) -> Iterator[Rest]:
         return iter(self._by_block.values())
 
-    def get(self, family: Family, key: int) -> Rest | None:
-        """The rest of exactly this block."""
-        return self._by_block.get((family, key))
+    def touching(self, family: Family, key: int) -> list[Rest]:
+        """The rests that share an address with a block."""
+        if not self._by_block:
+            return []
+        space = self._occupancies[family].space
+        holders = (holder for other in space.touching(key) for holder in space.holders(other))
+        return [holder for holder in holders if isinstance(holder, Rest)]
 
     def add(self, rest: Rest) -> None:
         """A block rests from now on; a block rests once, and the later end holds."""

@@ -19,7 +19,9 @@ class Served:
     """Blocks that are free for the node now.
 
     Attributes:
-        ended: rests that were ended for it, because the node had them before or because nothing else was left.
+        ended: rests that were ended for it.
+        waived: those of them that lay over a block that is promised to the node by name; the others ended because the
+            node had them before or because nothing else was left.
         cursors: the windows whose search found a block, to be moved past it.
     """
 
@@ -27,6 +29,7 @@ class Served:
     cursors: Sequence[tuple[Window, int]]
     rule: str = ""
     ended: Sequence[Rest] = ()
+    waived: Sequence[Rest] = ()
 
 
 def serve(
@@ -82,6 +85,7 @@ def _serve_with_care(
     blocks: list[tuple[Family, int]] = []
     cursors: list[tuple[Window, int]] = []
     ended: list[Rest] = []
+    waived: list[Rest] = []
     rule = ""
     refused = ""
     for family, window in pool.windows:
@@ -92,10 +96,12 @@ def _serve_with_care(
             refused = _in_the_way(occupancies[family], family, statics[family], node)
             if refused:
                 break
-            # The node's own block may rest after its predecessor: the promise is older than the rest.
-            for rest in [r for r in rests if r.family is family and r.key == statics[family]]:
+            # What rests there, a part of it or all of it and more, gives way: the reservation names the node.
+            resting = rests.touching(family, statics[family])
+            for rest in resting:
                 rests.remove(rest)
-                ended.append(rest)
+            ended += resting
+            waived += resting
             blocks.append((family, statics[family]))
             rule = "static block"
             continue
@@ -123,16 +129,16 @@ def _serve_with_care(
         for rest in ended:
             rests.add(rest)
         return refused
-    return Served(blocks=tuple(blocks), rule=rule, ended=ended, cursors=cursors)
+    return Served(blocks=tuple(blocks), rule=rule, ended=ended, waived=waived, cursors=cursors)
 
 
 def _in_the_way(occupancy: Occupancy, family: Family, key: int, node: NodeName) -> str:
-    """Who else holds a part of a node's static block, as the rule that refuses it; "" when nobody does."""
+    """Who else holds a part of a node's static block, as the rule that refuses it; "" when nobody does or it only rests."""
     for other in occupancy.space.touching(key):
         for holder in occupancy.space.holders(other):
             if isinstance(holder, Promise) and holder.node == node:
                 continue
-            if isinstance(holder, Rest) and holder.key == key:
+            if isinstance(holder, Rest):
                 continue
             return f"its static block {block_text(family, key)} is held by {holder}"
     return ""

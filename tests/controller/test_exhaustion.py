@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from tests.controller.harness import POOLS, Cluster, condition, eventually
 
 ONE = {"cidrs": ["10.244.0.0/24"], "nodeMaskSize": 24}
@@ -90,6 +92,33 @@ async def test_a_resting_block_is_given_early_when_nothing_else_is_left_and_that
         await cluster.node("second")
         assert await cluster.served("second") == ["10.244.0.0/24"]
         assert "first" in await cluster.told("CIDRReusedEarly", about="second")
+
+
+@pytest.mark.parametrize(
+    ("before", "promised"),
+    [
+        pytest.param(24, "10.244.0.0/26", id="a part of a block that rests"),
+        pytest.param(26, "10.244.0.0/24", id="a block of which parts rest"),
+    ],
+)
+async def test_a_static_block_does_not_wait_for_a_rest_of_another_size(
+    cluster: Cluster, before: int, promised: str
+) -> None:
+    mask = int(promised.partition("/")[2])
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/23"], "nodeMaskSize": before}, reuseDelay="1h")
+    async with cluster.controller():
+        for name in ("first", "second"):
+            await cluster.node(name)
+            await cluster.served(name)
+        for name in ("first", "second"):
+            await cluster.delete(f"/api/v1/nodes/{name}")
+        await eventually(lambda: _resting(cluster, 2))
+        spec = {"ipv4": {"nodeMaskSize": mask}, "static": [{"node": "edge", "ipv4": promised}]}
+        await cluster.patch(f"{POOLS}/default", {"spec": spec})
+        await eventually(lambda: _generation(cluster, "default", 2))
+        await cluster.node("edge")
+        assert await cluster.served("edge") == [promised]
+        assert "spec.static" in await cluster.told("CIDRReusedEarly", about="edge")
 
 
 async def test_a_block_rests_for_the_delay_of_its_pool(cluster: Cluster) -> None:

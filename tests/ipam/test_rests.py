@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from nodeipam_ctl.ipam.outcomes import Waiver
 from nodeipam_ctl.model import PoolName, Retain
 from nodeipam_ctl.prefixes import Family
 from tests.ipam.cases import networks
@@ -53,6 +54,14 @@ def test_a_rest_is_not_given_up_for_a_node_that_cannot_have_all_families() -> No
     assert cluster.create("b") == ()
     assert cluster.allocator.usage(PoolName("p")).families[Family.IPV4].resting == 1
     assert cluster.allocator.woken() == []
+
+
+def test_a_block_of_which_a_node_shows_up_with_a_part_rests_no_longer() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/24", reuse_delay_s=100.0)])
+    cluster.create("a")
+    cluster.delete("a")
+    cluster.observe(replace(cluster.register("foreign"), pod_cidrs=networks(["10.0.0.0/26"])))
+    assert [(w.node, w.waiver) for w in cluster.allocator.woken()] == [("a", Waiver.SHOWN)]
 
 
 def test_the_end_of_a_rest_serves_a_waiting_node() -> None:
