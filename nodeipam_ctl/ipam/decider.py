@@ -122,7 +122,7 @@ class Decider:
                 node=node.name,
                 uid=node.uid,
                 reason=RefusalReason.FULL,
-                message=full_message(tried),
+                message=full_message(tried, order.mask_sizes),
                 considered=_considered(order, tried, None, ""),
             )
         reason, message = none_message(order.passed_over)

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nodeipam_ctl.ipam.blocks import length_of
+from nodeipam_ctl.ipam.eligibility import MASK_SIZE
 from nodeipam_ctl.ipam.fillers import fillers
 from nodeipam_ctl.ipam.pools import Pool
+from nodeipam_ctl.ipam.window import Window
 from nodeipam_ctl.model import Considered, PoolName, RefusalReason, Verdict
+from nodeipam_ctl.prefixes import Family
 
 _SHOWN = 5
 """Pools named in a message; a Kubernetes event holds 1,024 bytes."""
 
 
-def full_message(tried: Sequence[tuple[Pool, str]]) -> str:
-    """Every ClusterCIDR that may serve the node was tried; each comes with the rule that refused it."""
+def full_message(tried: Sequence[tuple[Pool, str]], mask_sizes: Sequence[tuple[Family, int]] = ()) -> str:
+    """Every ClusterCIDR that may serve the node was tried; each comes with the rule that refused it.
+
+    Args:
+        tried: at least one.
+        mask_sizes: block lengths that the node's annotations ask for.
+    """
     shown = "; ".join(f"{pool.name}: {why} ({free_text(pool)})" for pool, why in tried[:_SHOWN])
     more = f"; and {len(tried) - _SHOWN} more" if len(tried) > _SHOWN else ""
     name = tried[0][0].name
@@ -23,11 +32,47 @@ def full_message(tried: Sequence[tuple[Pool, str]]) -> str:
         for family, window in pool.windows
         for filler in fillers(family, window)
     ]
-    if filled:
+    unfitting = [(family, size) for family, size in mask_sizes if not _fits_some(tried, family, size)]
+    if unfitting:
+        remedy = _other_size(tried, *unfitting[0])
+    elif filled:
         remedy = f"{filled[0].remedy}, or append a range elsewhere to ClusterCIDR {name}"
     else:
         remedy = f"append a range to ClusterCIDR {name}, create another that matches the node, or delete nodes that are gone"
     return f"no podCIDR is free: {shown}{more}; {remedy}"
+
+
+def asked_for(family: Family, window: Window, size: int) -> str:
+    """The rule that refuses a node whose annotation asks for a block length."""
+    asks = f"the node's annotation {MASK_SIZE[family]}: {size} asks for"
+    if _fits(window, size):
+        return f"no free {family} block of /{size}, which {asks}"
+    return f"none of its {family} ranges holds a whole /{size}, which {asks}"
+
+
+def _fits(window: Window, size: int) -> bool:
+    return any(length_of(one) <= size for one in window.ranges)
+
+
+def _fits_some(tried: Sequence[tuple[Pool, str]], family: Family, size: int) -> bool:
+    """Whether some ClusterCIDR could hold a block so large; one without the family takes no notice of the annotation."""
+    windows = [window for pool, _ in tried if (window := pool.window(family)) is not None]
+    return not windows or any(_fits(window, size) for window in windows)
+
+
+def _other_size(tried: Sequence[tuple[Pool, str]], family: Family, size: int) -> str:
+    """What to do about an annotation that asks for a block larger than every range."""
+    ranges = [
+        (length_of(one), pool.name)
+        for pool, _ in tried
+        if (window := pool.window(family)) is not None
+        for one in window.ranges
+    ]
+    largest, name = min(ranges)
+    return (
+        f"remove the annotation {MASK_SIZE[family]} from the node or set it to {largest} or more, "
+        f"or append a range of at least a /{size} to ClusterCIDR {name}"
+    )
 
 
 def none_message(passed_over: Sequence[tuple[PoolName, Verdict, str]]) -> tuple[RefusalReason, str]:

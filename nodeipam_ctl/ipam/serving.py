@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from nodeipam_ctl.ipam.fillers import fillers, told
 from nodeipam_ctl.ipam.holders import Blocks, Promise, Rest
 from nodeipam_ctl.ipam.pools import Pool, block_text
+from nodeipam_ctl.ipam.refusals import asked_for
 from nodeipam_ctl.ipam.rests import Rests
 from nodeipam_ctl.ipam.window import Occupancy, Window
 from nodeipam_ctl.model import NodeName, Retain
@@ -120,6 +121,8 @@ def _serve_with_care(
             ended.extend(given_up)
         if not key:
             refused = f"no free {family} block of /{length}"
+            if family in mask_sizes:
+                refused = asked_for(family, window, length)
             if filled := tuple(fillers(family, window)):
                 refused += f": {told(filled)}"
             break

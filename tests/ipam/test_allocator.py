@@ -140,7 +140,7 @@ def test_a_node_being_deleted_without_pod_cidrs_is_left_alone() -> None:
             {"ipv4-mask-size": "8"}, RefusalReason.BAD_ANNOTATION, "9 to 30", id="larger than a page's blocks"
         ),
         pytest.param(
-            {"ipv4-mask-size": "20"}, RefusalReason.FULL, "no free IPv4 block of /20", id="a block too large"
+            {"ipv4-mask-size": "20"}, RefusalReason.FULL, "holds a whole /20", id="a block too large"
         ),
         pytest.param(
             {"cluster-cidr": "off"}, RefusalReason.DRAINED, "spec.disabled", id="pinned to a disabled one"
