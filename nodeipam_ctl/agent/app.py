@@ -20,6 +20,7 @@ from nodeipam_ctl.agent.annotations import AnnotationWriter
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
+from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.agent.probe import Probe
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
@@ -44,7 +45,8 @@ T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-_DEBOUNCE_S = 0.02
+_DEBOUNCE_S, _FIRST_DEBOUNCE_S, _QUIET_S = 0.02, 0.003, 0.1
+"""News come in bursts: one that comes alone waits a little for more, and those that follow each other closely wait longer."""
 _RETRY_S = 1.0
 _COMPONENT = "nodeipam-ctl-agent"
 
@@ -103,6 +105,7 @@ class Agent:
         self._wake = asyncio.Event()
         self._feed = Feed(client, settings, changed=self._wake.set)
         self._truth = Truth(client, settings)
+        self._predecessor = PredecessorRules(settings)
         self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
         self._events = EventRecorder(client, component=_COMPONENT, instance=settings.node_name)
@@ -172,7 +175,8 @@ class Agent:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._earliest_s(audit_at_s)):
                     await self._wake.wait()
-            await asyncio.sleep(_DEBOUNCE_S)
+            quiet = _loop_time_s() - self._alive_s > _QUIET_S
+            await asyncio.sleep(_FIRST_DEBOUNCE_S if quiet else _DEBOUNCE_S)
             self._wake.clear()
             now_s = self._alive_s = _loop_time_s()
             if audit_at_s <= now_s:
@@ -206,8 +210,14 @@ class Agent:
             await self._no_turn(str(exc))
             return None
         ended_s = time.monotonic()
-        if self._probe is not None:
-            turn = replace(turn, findings=turn.findings + self._probe.findings)
+        if disturbed_s is None and doubtful and turn.outcome.done:
+            disturbed_s, self._disturbed_s = self._disturbed_s, None  # it was heard of while the turn ran
+        turn = replace(
+            turn,
+            findings=turn.findings
+            + self._predecessor.findings
+            + (self._probe.findings if self._probe is not None else ()),
+        )
         self.metrics.took(turn, peers=len(snapshot.peers), seconds=ended_s - began_s)
         if doubtful and same_cluster and turn.outcome.done:
             self.metrics.healed(turn, seconds=None if disturbed_s is None else ended_s - disturbed_s)
@@ -222,6 +232,8 @@ class Agent:
             self._retry_at_s = _loop_time_s() + _RETRY_S
         await self._tell_flannel(turn)
         await self._tell_wireguard(turn)
+        if self._predecessor.due(turn) and await asyncio.to_thread(self._predecessor.look):
+            self._wake.set()
         return turn
 
     async def _no_turn(self, problem: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 
 from nodeipam_ctl.agent.app import read_template
 from nodeipam_ctl.agent.feed import Feed
+from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.agent.reconcile import Reconciler, Snapshot, planned
 from nodeipam_ctl.errors import Transient
 from nodeipam_ctl.kube.auth import load as load_access
@@ -32,6 +33,10 @@ async def plan_text(settings: AgentSettings) -> str:
     reconciler, snapshot = await _observed(settings)
     plan, findings = await asyncio.to_thread(planned, reconciler, snapshot)
     lines = [str(change) for change in plan.changes]
+    left = await asyncio.to_thread(lambda: tuple(PredecessorRules(settings).present()))
+    lines += [
+        f"- {tool} -t {table} {line}" for tool, table, removed in left for line in removed if line[0] == "-"
+    ]
     lines += [f"! {finding}" for finding in findings]
     return "\n".join(lines) if lines else "nothing would change"
 

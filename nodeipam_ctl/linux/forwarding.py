@@ -1,21 +1,19 @@
 """Which chains drop forwarded packets, and how does ours get its jump into them? Through nft, or through legacy iptables.
 
 What iptables-nft made is written with nft as well: rules of an address, a counter and a verdict are shown by `iptables -S` like its
-own. The tables of legacy iptables are looked at only when they exist already: the command itself would make them.
+own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import re
-import subprocess
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_network
-from pathlib import Path
 from typing import Any
 
 from nodeipam_ctl.errors import Permanent
-from nodeipam_ctl.linux import nftables
+from nodeipam_ctl.linux import iptables, nftables
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.forwarding import FAMILIES
 from nodeipam_ctl.routing.state import ForwardAccept
@@ -23,12 +21,7 @@ from nodeipam_ctl.routing.state import ForwardAccept
 OUR_CHAIN = "NODEIPAM-FORWARD"
 _COMMENT = "nodeipam-ctl"
 _MARK = f"-m comment --comment {_COMMENT}"
-_LEGACY = {
-    "iptables-legacy": ("ip", Path("/proc/self/net/ip_tables_names")),
-    "ip6tables-legacy": ("ip6", Path("/proc/self/net/ip6_tables_names")),
-}
 _ACCEPT = re.compile(rf"-A {OUR_CHAIN} -([sd]) (\S+) {_MARK} -j ACCEPT")
-_TIMEOUT_S = 10.0
 
 
 def chains() -> tuple[ForwardAccept, ...]:
@@ -37,7 +30,7 @@ def chains() -> tuple[ForwardAccept, ...]:
     Raises:
         Permanent: a program failed.
     """
-    return (*_of_nft(), *(found for tool in _LEGACY if (found := _of_legacy(tool)) is not None))
+    return (*_of_nft(), *(found for tool in iptables.LEGACY if (found := _of_legacy(tool)) is not None))
 
 
 def accept(wanted: ForwardAccept) -> None:
@@ -50,9 +43,9 @@ def accept(wanted: ForwardAccept) -> None:
         lines = [f":{OUR_CHAIN} - [0:0]"]
         for cidr in wanted.cidrs:
             lines += [f"-A {OUR_CHAIN} -{way} {cidr} {_MARK} -j ACCEPT" for way in "sd"]
-        present = _legacy_jumps(_saved(wanted.tool))
+        present = _legacy_jumps(iptables.saved(wanted.tool))
         lines += [f"-D{jump[2:]}" for jump in present[1:]]
-        _restore(wanted.tool, [*lines, *([] if present else [f"-A FORWARD {_MARK} -j {OUR_CHAIN}"])])
+        iptables.restore(wanted.tool, [*lines, *([] if present else [f"-A FORWARD {_MARK} -j {OUR_CHAIN}"])])
         return
     place = f"{wanted.family} {wanted.table}"
     script = [f"add chain {place} {OUR_CHAIN}", f"flush chain {place} {OUR_CHAIN}"]
@@ -76,8 +69,8 @@ def withdraw(present: ForwardAccept) -> None:
         Permanent: the table does not allow it.
     """
     if present.tool != "nft":
-        lines = [f"-D{jump[2:]}" for jump in _legacy_jumps(_saved(present.tool))]
-        _restore(present.tool, [f":{OUR_CHAIN} - [0:0]", *lines, f"-X {OUR_CHAIN}"])
+        lines = [f"-D{jump[2:]}" for jump in _legacy_jumps(iptables.saved(present.tool))]
+        iptables.restore(present.tool, [f":{OUR_CHAIN} - [0:0]", *lines, f"-X {OUR_CHAIN}"])
         return
     place = f"{present.family} {present.table}"
     jumps = _jumps(_rules(present.family, present.table, present.chain))
@@ -106,13 +99,10 @@ def _of_nft() -> Iterator[ForwardAccept]:
 
 
 def _of_legacy(tool: str) -> ForwardAccept | None:
-    family, names = _LEGACY[tool]
-    try:
-        if "filter" not in names.read_text(encoding="ascii").split():
-            return None
-    except OSError:
-        return None  # a kernel without such tables
-    lines = _saved(tool)
+    if not iptables.legacy_table_exists(tool, "filter"):
+        return None
+    family, _ = iptables.LEGACY[tool]
+    lines = iptables.saved(tool)
     jumps = _legacy_jumps(lines)
     ours = bool(jumps) or f"-N {OUR_CHAIN}" in lines
     if not ours and "-P FORWARD DROP" not in lines:
@@ -177,30 +167,3 @@ def _paired(ways: Iterable[tuple[str, str]]) -> tuple[Network, ...]:
 
 def _legacy_jumps(lines: Iterable[str]) -> list[str]:
     return [line for line in lines if line.startswith("-A FORWARD ") and line.endswith(f" -j {OUR_CHAIN}")]
-
-
-def _saved(tool: str) -> list[str]:
-    return _run([tool, "-w", "-S"], "").splitlines()
-
-
-def _restore(tool: str, lines: Iterable[str]) -> None:
-    text = "\n".join(("*filter", *lines, "COMMIT", ""))
-    _run([f"{tool}-restore", "--noflush", "-w"], text)
-
-
-def _run(command: list[str], text: str) -> str:
-    try:
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-    except FileNotFoundError as exc:
-        raise Permanent(
-            f"{command[0]} is not installed, but its tables are in use: install iptables"
-        ) from exc
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Permanent(f"{command[0]}: {exc}") from exc
-    if done.returncode != 0:
-        raise Permanent(
-            f"{command[0]}: {done.stderr.strip().partition(chr(10))[0] or 'failed without a word'}"
-        )
-    return done.stdout
