@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Final
 
 from nodeipam_ctl.controller.patcher import Settled
 from nodeipam_ctl.ipam.outcomes import Waiver, Woken
@@ -15,6 +17,12 @@ TELL_AGAIN_S = 1200.0
 CALM = 50
 """So many Events may wait to be sent before good news is no longer added: in a burst the log and the Nodes tell it."""
 
+_Told = dict[NodeUID, tuple[tuple[object, ...], float]]
+"""The gist of what each node was told last, and when."""
+
+_VARYING: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|\d+(\.\d+)?")
+"""What differs in two refusals for one reason: request ids, times, ports."""
+
 
 class NodeEvents:
     """Events about Nodes.
@@ -26,12 +34,14 @@ class NodeEvents:
     def __init__(self, recorder: EventRecorder, *, monotonic: Callable[[], float]) -> None:
         self._recorder = recorder
         self._monotonic = monotonic
-        self._refused: dict[NodeUID, tuple[tuple[object, ...], float]] = {}
+        self._refused: _Told = {}
+        self._failed: _Told = {}
         self._conflicts: set[tuple[NodeUID, str, str]] = set()
 
     def assigned(self, assignment: Assignment) -> None:
         """A Node has its podCIDRs now."""
         self._refused.pop(assignment.uid, None)
+        self._failed.pop(assignment.uid, None)
         if self._recorder.waiting < CALM:
             cidrs = ", ".join(str(cidr) for cidr in assignment.pod_cidrs)
             text = f"got {cidrs} from ClusterCIDR {assignment.pool}"
@@ -51,24 +61,25 @@ class NodeEvents:
         """A Node gets nothing now; told when it is news: for the first time, for another reason, or after long."""
         # The message has counts in it that change all the time: they are not news.
         gist = (refusal.reason, tuple((c.pool, c.verdict) for c in refusal.considered))
-        known, told_at_s = self._refused.get(refusal.uid, ((), 0.0))
-        now_s = self._monotonic()
-        if known == gist and now_s - told_at_s < TELL_AGAIN_S:
+        if not self._is_news(self._refused, refusal.uid, gist):
             return False
-        self._refused[refusal.uid] = (gist, now_s)
         self._recorder.warning(_node(refusal.node, refusal.uid), "CIDRNotAvailable", refusal.message)
         return True
 
-    def failed(self, settled: Settled) -> None:
-        """The API server refused an assignment."""
+    def failed(self, settled: Settled) -> bool:
+        """The API server refused an assignment; told when it is news: for the first time, for another reason, or after long."""
+        gist = (_VARYING.sub("#", settled.reason),)
+        if not self._is_news(self._failed, settled.assignment.uid, gist):
+            return False
         assignment = settled.assignment
         cidrs = ", ".join(str(cidr) for cidr in assignment.pod_cidrs)
         self._recorder.warning(
             _node(assignment.node, assignment.uid),
             "CIDRAssignmentFailed",
             f"could not set {cidrs} from ClusterCIDR {assignment.pool}: {settled.reason}; it is tried again, "
-            "look for an admission webhook or policy that refuses it",
+            "look for an admission webhook or policy that refuses it, or a missing permission",
         )
+        return True
 
     def conflict(self, node: Node, finding: Finding) -> bool:
         """A Node's podCIDRs collide with something; told once for each collision."""
@@ -100,8 +111,17 @@ class NodeEvents:
     def gone(self, uid: NodeUID) -> None:
         """Nothing more will be said about this Node."""
         self._refused.pop(uid, None)
+        self._failed.pop(uid, None)
         if self._conflicts:
             self._conflicts = {key for key in self._conflicts if key[0] != uid}
+
+    def _is_news(self, told: _Told, uid: NodeUID, gist: tuple[object, ...]) -> bool:
+        known, told_at_s = told.get(uid, ((), 0.0))
+        now_s = self._monotonic()
+        if known == gist and now_s - told_at_s < TELL_AGAIN_S:
+            return False
+        told[uid] = (gist, now_s)
+        return True
 
 
 def _node(name: NodeName, uid: NodeUID) -> Target:

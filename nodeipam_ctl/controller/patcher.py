@@ -140,7 +140,7 @@ class Patcher:
             body = pod_cidr_patch(assignment.uid, assignment.pod_cidrs)
             try:
                 await self._client.patch(path, body, timeout_s=self._timeout_s)
-            except (Invalid, Conflict) as exc:
+            except (Invalid, Conflict, Forbidden) as exc:
                 # Another uid, podCIDRs set by somebody else, or a refusal: the Node itself tells which.
                 self._judge(attempt, await self._client.get(path, timeout_s=self._timeout_s), refusal=exc)
                 return
@@ -152,9 +152,7 @@ class Patcher:
             self._again(attempt, exc)
         except Transient as exc:
             self._again(attempt, exc, at_least_s=exc.retry_after_s)
-        except Forbidden as exc:
-            self._again(attempt, exc, at_least_s=5.0)
-        except Permanent as exc:
+        except Permanent as exc:  # 403 as well: many admission webhooks refuse with it
             self._settle(attempt, Outcome.REFUSED, reason=str(exc))
 
     def _judge(self, attempt: _Attempt, body: bytes, *, refusal: Permanent | None = None) -> bool:

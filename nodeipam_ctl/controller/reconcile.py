@@ -21,6 +21,7 @@ import structlog
 from nodeipam_ctl.controller.metrics import ControllerMetrics
 from nodeipam_ctl.controller.patcher import Outcome, Settled
 from nodeipam_ctl.controller.queue import NodeQueue
+from nodeipam_ctl.controller.retries import Retries
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
@@ -28,9 +29,6 @@ from nodeipam_ctl.model import Assignment, ClusterCIDR, Decision, Finding, Node,
 from nodeipam_ctl.prefixes import Network
 
 log = structlog.get_logger(__name__)
-
-RETRY_REFUSED_S = 30.0
-"""How long an assignment rests that the API server refused (an admission webhook, most likely), in seconds."""
 
 RETRY_GONE_S = 2.0
 """How long the informer has to confirm that a Node is gone, in seconds."""
@@ -89,8 +87,8 @@ class Told(Protocol):
         """A Node gets nothing now; says whether that is news."""
         ...
 
-    def failed(self, settled: Settled) -> None:
-        """The API server refused an assignment."""
+    def failed(self, settled: Settled) -> bool:
+        """The API server refused an assignment; says whether that is news."""
         ...
 
     def reused_early(self, woken: Woken, uid: NodeUID) -> None:
@@ -160,7 +158,7 @@ class Reconciler:
         self._allocate = allocate
         self._seen_at_s: dict[NodeUID, float] = {}
         self._due: asyncio.TimerHandle | None = None
-        self._retries: dict[NodeUID, asyncio.TimerHandle] = {}
+        self._retries = Retries(queue.put)
         self._ours: set[NodeUID] = set()
         self._running = False
         self.ledger: Ledger
@@ -176,9 +174,9 @@ class Reconciler:
                 await self._certain()
                 self.turn(batch)
         finally:
-            for timer in (self._due, *self._retries.values()):
-                if timer is not None:
-                    timer.cancel()
+            self._retries.stop()
+            if self._due is not None:
+                self._due.cancel()
 
     def turn(self, batch: Iterable[NodeUID]) -> None:
         """Decides for a batch, and for waiting nodes whose answer changed."""
@@ -233,6 +231,7 @@ class Reconciler:
         match settled.outcome:
             case Outcome.BOUND:
                 self.allocator.settle(uid)
+                self._retries.done(uid)
                 self._ours.add(uid)
                 took_s = self._monotonic() - self._seen_at_s.pop(uid, self._monotonic())
                 self._metrics.assigned_after(took_s)
@@ -248,13 +247,20 @@ class Reconciler:
                 self._taken(settled)
             case Outcome.REFUSED:
                 # The promise is kept: the same blocks are tried again, so nothing leaks and nothing is given twice.
-                log.error("pod_cidr_assignment_failed", node=assignment.node, reason=settled.reason)
-                self._told.failed(settled)
-                self._retry(uid, RETRY_REFUSED_S)
+                if uid in self._nodes:
+                    retry_in_s = self._retries.refused(uid)
+                    if self._told.failed(settled):
+                        log.error(
+                            "pod_cidr_assignment_failed",
+                            node=assignment.node,
+                            reason=settled.reason,
+                            retry_in_s=round(retry_in_s, 2),
+                        )
             case Outcome.GONE:
                 log.info("node_gone_before_assignment", node=assignment.node)
                 # The informer tells as well, with everything that follows from it. If it does not, somebody said 404 in error.
-                self._retry(uid, RETRY_GONE_S)
+                if uid in self._nodes:
+                    self._retries.after(uid, RETRY_GONE_S)
             case Outcome.CANCELLED:
                 log.info("pod_cidr_assignment_cancelled", node=assignment.node, reason="the Node is gone")
 
@@ -279,6 +285,7 @@ class Reconciler:
         had_none = old is None or not old.pod_cidrs
         if had_none:
             self.patches.seen(node)
+            self._retries.forget(node.uid)
             self.queue.discard(node.uid)
         elif old is not None and _same_line(old, node):
             return
@@ -293,8 +300,7 @@ class Reconciler:
         uid = node.uid
         self.queue.discard(uid)
         self._seen_at_s.pop(uid, None)
-        if (timer := self._retries.pop(uid, None)) is not None:
-            timer.cancel()
+        self._retries.forget(uid)
         self.patches.cancel(uid)
         self._told.gone(uid)
         self.conflicts.gone(uid)
@@ -335,18 +341,6 @@ class Reconciler:
             self.allocator.release(assignment.uid)
             self.ledger.withdraw(assignment.uid, assignment.pod_cidrs)
             self.space_changed()
-
-    def _retry(self, uid: NodeUID, after_s: float) -> None:
-        if uid not in self._nodes:
-            return
-
-        def again() -> None:
-            self._retries.pop(uid, None)
-            self.queue.put(uid)
-
-        if (earlier := self._retries.pop(uid, None)) is not None:
-            earlier.cancel()
-        self._retries[uid] = asyncio.get_running_loop().call_later(after_s, again)
 
     def _after_turn(self, decisions: Iterable[Decision], now_s: float) -> None:
         for woken in self.allocator.woken():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nodeipam_ctl.controller import retries
 from nodeipam_ctl.demo.apiserver import Effect, Fault
 from tests.controller.harness import Cluster, eventually
 
@@ -118,6 +119,22 @@ async def test_a_patch_that_the_server_refuses_is_told_and_keeps_its_block(clust
         await cluster.node("second")
         await cluster.told("CIDRNotAvailable", about="second")
         assert await cluster.cidrs("second") == []
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+async def test_a_node_whose_patch_is_refused_for_a_moment_is_served_soon_and_was_told_once(
+    cluster: Cluster, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "FIRST_S", 0.05)
+    await cluster.pool(ipv4=ONE_BLOCK)
+    refused = cluster.api.faults.add(patch_fault(Effect.REFUSE, status=status, name="unlucky", times=4))
+    async with cluster.controller() as running:
+        await cluster.node("unlucky")
+        assert await cluster.served("unlucky", within_s=5) == ["10.244.0.0/24"]
+        assert cluster.api.faults.hits(refused) == 4
+        assert "webhook" in await cluster.told("CIDRAssignmentFailed", about="unlucky")
+        assert [e["count"] for e in await cluster.events("CIDRAssignmentFailed")] == [1]
+        assert running.metric("nodeipam_node_patches_total", outcome="refused") == 4
 
 
 async def test_one_slow_patch_does_not_hold_up_the_others(cluster: Cluster) -> None:
