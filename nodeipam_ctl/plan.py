@@ -69,19 +69,26 @@ def diff(
     """
     reason = why or _default_reason
     changes: list[Change[K, V]] = []
+    adds = 0
     for key, wanted in desired.items():
         present = observed.get(key)
+        if (
+            present is wanted
+        ):  # thousands are, every time: comparing them is what a plan would spend its time on
+            continue
         if present is None:
             changes.append(Change(op=Op.ADD, key=key, before=None, after=wanted, why=reason(Op.ADD, key)))
+            adds += 1
         elif present != wanted:
             changes.append(
                 Change(op=Op.REPLACE, key=key, before=present, after=wanted, why=reason(Op.REPLACE, key))
             )
-    changes.extend(
-        Change(op=Op.REMOVE, key=key, before=present, after=None, why=reason(Op.REMOVE, key))
-        for key, present in reversed(list(observed.items()))
-        if key not in desired
-    )
+    if len(observed) > len(desired) - adds:
+        changes.extend(
+            Change(op=Op.REMOVE, key=key, before=present, after=None, why=reason(Op.REMOVE, key))
+            for key, present in reversed(list(observed.items()))
+            if key not in desired
+        )
     return Plan(changes=tuple(changes))
 
 

@@ -85,14 +85,18 @@ def parse_address(text: str) -> Address:
 
 def contains(outer: Network, inner: Network) -> bool:
     """Whether every address of `inner` is in `outer`; networks of two families never contain each other."""
-    if isinstance(outer, IPv4Network):
-        return isinstance(inner, IPv4Network) and inner.subnet_of(outer)
-    return isinstance(inner, IPv6Network) and inner.subnet_of(outer)
+    return outer.prefixlen <= inner.prefixlen and overlaps(outer, inner)
 
 
 def overlaps(a: Network, b: Network) -> bool:
-    """Whether two networks share an address; networks of two families never do."""
-    return a.version == b.version and a.overlaps(b)
+    """Whether two networks share an address; networks of two families never do.
+
+    With numbers: the standard library's own answer keeps a broadcast address in every network it looks at.
+    """
+    if a.version != b.version:
+        return False
+    rest = a.max_prefixlen - min(a.prefixlen, b.prefixlen)
+    return int(a.network_address) >> rest == int(b.network_address) >> rest
 
 
 def merged(networks: Iterable[Network]) -> tuple[Network, ...]:

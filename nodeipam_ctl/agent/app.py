@@ -148,7 +148,8 @@ class Agent:
                     heard, lambda messages: kernel.mark(self._reconciler, messages, echo_port=self._host.port)
                 )
             )
-            if self.settings.masquerade or self.settings.forward_accept:
+            filters = self.settings.masquerade or self.settings.forward_accept
+            if filters:
                 stack.enter_context(
                     self._listening(
                         kernel.nft_monitor(), lambda messages: kernel.mark_nft(self._reconciler, messages)
@@ -166,6 +167,9 @@ class Agent:
                 tasks.create_task(self._feed.run(), name="feed")
                 tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._turns(), name="turns")
+                if filters:
+                    legacy = kernel.follow_legacy(self._reconciler, touched=self._disturb)
+                    tasks.create_task(legacy, name="legacy-iptables")
                 if self._probe is not None:
                     tasks.create_task(self._probe.run(), name="probe")
 
@@ -278,9 +282,7 @@ class Agent:
                 log.warning("kernel_events_lost", effect="everything is read again")
                 self._reconciler.dirty.everything()
             if mark(messages) or lost:
-                if self._disturbed_s is None:
-                    self._disturbed_s = time.monotonic()
-                self._wake.set()
+                self._disturb()
 
         loop = asyncio.get_running_loop()
         loop.add_reader(heard.fileno(), arrived)
@@ -289,6 +291,11 @@ class Agent:
         finally:
             loop.remove_reader(heard.fileno())
             heard.close()
+
+    def _disturb(self) -> None:
+        if self._disturbed_s is None:
+            self._disturbed_s = time.monotonic()
+        self._wake.set()
 
     def _next_audit_s(self) -> float:
         return _loop_time_s() + self.settings.audit_period_s * random.uniform(0.8, 1.2)

@@ -94,6 +94,7 @@ class Feed:
             ),
             pools_known=all(pool.synced.is_set() for pool in self._pools),
             plausible=self._plausible(node, mine),
+            whole=self._source.whole,
             unread=unread,
             lists=lists,
         )

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.linux.netlink import KernelBusy, KernelError
 from nodeipam_ctl.model import Finding
-from nodeipam_ctl.routing.state import Kind
 from nodeipam_ctl.telemetry.metrics import Metrics
 
 _INVALID = frozenset({"PeerRefused", "PeerUnreadable"})
@@ -38,6 +37,7 @@ class AgentMetrics:
         self._held = m.gauge("held_removals", "Removals that wait for a second complete list.")
         self._changes = m.counter("host_changes_total", "Changes made to this host.", ("kind", "op"))
         self._failures = m.counter("host_change_failures_total", "Changes that failed.", ("kind",))
+        self._messages = m.counter("netlink_messages_total", "rtnetlink messages sent to the kernel.")
         self._netlink = m.counter("netlink_errors_total", "Requests that the kernel refused.")
         self._healed = m.counter(
             "drift_repaired_total", "Objects put right after somebody else changed them.", ("kind",)
@@ -51,18 +51,16 @@ class AgentMetrics:
         self._turns.observe(seconds)
         self._peers.set(peers)
         self._routed.set(turn.desired.routed)
-        wanted = dict.fromkeys(Kind, 0)
-        for key in turn.desired.state.objects:
-            wanted[key.kind] += 1
-        for kind in Kind:
+        for kind, wanted in turn.desired.state.kinds.items():
             self._objects.labels(kind.value).set(turn.present[kind])
-            self._wanted.labels(kind.value).set(wanted[kind])
+            self._wanted.labels(kind.value).set(len(wanted))
         self._foreign.set(turn.foreign)
         self._invalid.set(_subjects(turn.findings, _INVALID))
         self._unroutable.set(_subjects(turn.findings, _UNROUTABLE))
         self._disputed.set(_subjects(turn.findings, frozenset({"PodCIDRConflict"})))
         self._conflicts.set(_subjects(turn.findings, _CONFLICTS))
         self._held.set(len(turn.held))
+        self._messages.inc(turn.messages)
         for change in turn.outcome.done:
             self._changes.labels(change.key.kind.value, change.op.value).inc()
         for change, error in turn.refused:

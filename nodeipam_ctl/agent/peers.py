@@ -6,6 +6,7 @@ podCIDR stands, so a block that moves between nodes is replaced in place and nev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol
@@ -18,10 +19,13 @@ from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import pod_cidr_slices
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
-from nodeipam_ctl.model import Finding, LedgerPage, LedgerState, Node, NodeUID
-from nodeipam_ctl.prefixes import sort_key
+from nodeipam_ctl.model import Finding, LedgerPage, Node, NodeUID
 from nodeipam_ctl.routing import flannel, wireguard_keys
+from nodeipam_ctl.routing.page_peers import PagePeers
 from nodeipam_ctl.routing.view import Peer
+
+_PAGE_NAME = re.compile(r"[0-9a-f][0-9a-f.-]*-[0-9]{1,3}")
+"""As 10.244.0.0-20: what is called otherwise can be no page of the ledger, whatever is in it."""
 
 
 class PeerSource(Protocol):
@@ -34,6 +38,11 @@ class PeerSource(Protocol):
 
     def peers(self) -> dict[NodeUID, Peer]:
         """The nodes by uid; the same objects as before where nothing changed."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether `peers` are all nodes that the list had, as far as one can know."""
         ...
 
     def unread(self) -> tuple[Finding, ...]:
@@ -74,6 +83,11 @@ class FromNodes:
         """The nodes by uid."""
         return {peer.uid: peer for peer in self.informer.store.values()}
 
+    @property
+    def whole(self) -> bool:
+        """Always: a Node that cannot even be named is no peer."""
+        return True
+
     def unread(self) -> tuple[Finding, ...]:
         """Nothing: what is wrong with a Node is in its peer's problems."""
         return ()
@@ -84,40 +98,39 @@ class FromSlices:
 
     def __init__(self, client: Client, changed: Callable[[object], None]) -> None:
         self.informer: Informer[LedgerPage | Unreadable] = Informer(client, pod_cidr_slices(), changed)
-        self._known: dict[NodeUID, Peer] = {}
+        self._pages = PagePeers()
 
     def peers(self) -> dict[NodeUID, Peer]:
-        """The nodes by uid: one peer for all lines of a node, IPv4 first."""
-        found: dict[NodeUID, Peer] = {}
-        for page in self.informer.store.values():
-            for line in page.entries if isinstance(page, LedgerPage) else ():
-                if line.state is not LedgerState.BOUND:
-                    continue
-                earlier = found.get(line.node_uid)
-                found[line.node_uid] = Peer(
-                    name=line.node,
-                    uid=line.node_uid,
-                    pod_cidrs=(line.cidr,)
-                    if earlier is None
-                    else tuple(sorted((*earlier.pod_cidrs, line.cidr), key=sort_key)),
-                    addresses=line.addresses or (earlier.addresses if earlier else ()),
-                    since_s=line.since_s if earlier is None else min(earlier.since_s, line.since_s),
-                    public_key=line.wireguard_public_key or (earlier.public_key if earlier else ""),
-                )
-        before, self._known = self._known, found
-        for uid, peer in found.items():
-            if before.get(uid) == peer:
-                found[uid] = before[uid]
-        return found
+        """The nodes by uid."""
+        pages = self.informer.store.items()
+        self._pages.update(
+            {
+                name: page if isinstance(page, LedgerPage) else None
+                for name, page in pages
+                if isinstance(page, LedgerPage) or _PAGE_NAME.fullmatch(name)
+            }
+        )
+        return dict(self._pages.peers)
+
+    @property
+    def whole(self) -> bool:
+        """Whether every page has been understood, now or earlier."""
+        return self._pages.whole
 
     def unread(self) -> tuple[Finding, ...]:
         """Lines and whole pages."""
-        pages = self.informer.store.values()
-        return tuple(
-            finding
-            for page in pages
-            for finding in (page.findings if isinstance(page, LedgerPage) else (page.finding,))
-        )
+        found: list[Finding] = []
+        for name, page in self.informer.store.items():
+            if isinstance(page, LedgerPage):
+                found += page.findings
+            elif name in self._pages:
+                remedy = (
+                    f"correct it with kubectl edit podcidrslice {name}; until then what it said before stands"
+                )
+                found.append(replace(page.finding, remedy=remedy))
+            else:
+                found.append(page.finding)
+        return tuple(found)
 
 
 def own_peer(node: Node, ledger: Peer | None, *, flannel_compat: bool = False) -> Peer:

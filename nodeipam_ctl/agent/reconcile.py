@@ -53,6 +53,7 @@ class Snapshot:
 
     Attributes:
         plausible: the feed's list has this node in it; a list without it cannot be the whole truth.
+        whole: every part of the feed's list has been understood, now or earlier.
         unread: what of the feed could not be understood.
         lists: how many complete lists the feed has delivered; 0 means that nothing is known yet.
     """
@@ -63,6 +64,7 @@ class Snapshot:
     service_cidrs: tuple[Network, ...] = ()
     pools_known: bool = True
     plausible: bool = True
+    whole: bool = True
     unread: tuple[Finding, ...] = ()
     lists: int = 0
 
@@ -77,6 +79,7 @@ class Turn:
         held: removals that wait for a second complete list.
         retry: something failed that may succeed by itself: another turn should follow soon.
         present: how many objects of ours the host has now, by kind.
+        messages: how many rtnetlink messages it took.
     """
 
     snapshot: Snapshot
@@ -88,6 +91,7 @@ class Turn:
     present: dict[Kind, int]
     foreign: int = 0
     refused: tuple[tuple[HostChange, NodeIPAMError], ...] = ()
+    messages: int = 0
 
 
 @dataclass(slots=True)
@@ -114,7 +118,7 @@ class _Wanted:
 
     @cached_property
     def destinations(self) -> frozenset[PackedDestination]:
-        routes = (obj for obj in self._state.objects.values() if isinstance(obj, Route))
+        routes = (obj for obj in self._state.of_kind(Kind.ROUTE) if isinstance(obj, Route))
         return frozenset(packed_destination(route.dst) for route in routes)
 
 
@@ -152,6 +156,7 @@ class Reconciler:
         """
         assert snapshot.lists > 0, "nothing may be removed before the first complete list"
         outcome = Outcome()
+        messages = self._host.messages
         refused: list[tuple[HostChange, NodeIPAMError]] = []
         for _ in range(_MOST_PASSES):
             answer, state, findings = self.wish(snapshot)
@@ -159,7 +164,7 @@ class Reconciler:
             guard = guarded(
                 plan,
                 owned=sum(len(self._observed[kind]) for kind in _COUNTED),
-                plausible=snapshot.plausible,
+                plausible=snapshot.plausible and snapshot.whole,
                 confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
             )
             self._remember_held(guard.held, snapshot.lists)
@@ -190,6 +195,7 @@ class Reconciler:
             present={kind: len(objects) for kind, objects in self._observed.items()},
             foreign=len(self._foreign),
             refused=tuple(refused),
+            messages=self._host.messages - messages,
         )
 
     def wish(self, snapshot: Snapshot) -> tuple[Desired, HostState, tuple[Finding, ...]]:
@@ -206,12 +212,12 @@ class Reconciler:
         self._read(answer)
         foreign = self._adopt(answer, snapshot)
         state, conflicts = contested(answer.state, foreign)
-        if answer.keep:
-            kept = {key: obj for kind in answer.keep for key, obj in self._observed[kind].items()}
-            state = HostState({**kept, **state.objects})
+        for kind in answer.keep:
+            state = state.replaced(kind, {**self._observed[kind], **state.kinds[kind]})
         accepts = accepted(self.forward_chains, view)
         if accepts:
-            state = HostState({**{chain.key: chain for chain in accepts}, **state.objects})
+            chains = {chain.key: chain for chain in accepts}
+            state = state.replaced(Kind.FORWARD, {**chains, **state.kinds[Kind.FORWARD]})
         findings = (
             *answer.findings,
             *snapshot.unread,
@@ -245,7 +251,7 @@ class Reconciler:
 
     def observed(self) -> HostState:
         """What of ours the host has, as far as we know."""
-        return HostState(self._all_observed())
+        return HostState.of_keyed(self._all_observed().items())
 
     def _read(self, answer: Desired) -> None:
         sysctls = tuple(s.name for s in answer.state.of_kind(Kind.SYSCTL) if isinstance(s, Sysctl))
@@ -265,7 +271,6 @@ class Reconciler:
             adopted_protocol=self._predecessor.protocol if self._predecessor else None,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
-        wanted = answer.state.objects
         for kind in Kind:
             if kind not in self.dirty.kinds:
                 continue
@@ -277,6 +282,7 @@ class Reconciler:
                     raise
                 self._forward_problem = str(exc)  # somebody else's firewall must not keep us from our routes
                 continue
+            wanted = answer.state.kinds[kind]
             self._observed[kind] = {key: settled(wanted.get(key), obj) for key, obj in found.items()}
             if kind is Kind.ROUTE:
                 self._foreign = foreign

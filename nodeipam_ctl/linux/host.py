@@ -73,7 +73,6 @@ class Host:
 
     Attributes:
         port: the netlink port of our writes: events with this number are our own echo.
-        requests: how many netlink messages that change something were sent.
     """
 
     def __init__(
@@ -89,7 +88,11 @@ class Host:
         self._key = wireguard.HostKey(wireguard_key) if wireguard_key is not None else None
         self._devices: dict[str, links.Device] = {}
         self.port = self._socket.port
-        self.requests = 0
+
+    @property
+    def messages(self) -> int:
+        """How many rtnetlink messages have been sent to the kernel."""
+        return self._socket.sent
 
     def close(self) -> None:
         """Gives the socket back; nothing on the host changes."""
@@ -300,13 +303,11 @@ class Host:
         ]
 
     def _request(self, requests: list[Request]) -> None:
-        self.requests += len(requests)
         for request in requests:
             self._socket.request(request)
 
     def _apply_batch(self, changes: list[HostChange], outcome: Outcome) -> None:
         index_of = {name: device.index for name, device in self._devices.items()}
-        self.requests += len(changes)
         for change, error in batch.send(self._socket, changes, index_of):
             if error is None:
                 outcome.done.append(change)

@@ -126,6 +126,11 @@ class Socket:
         """Gives the socket back."""
         self._socket.close()
 
+    @property
+    def sent(self) -> int:
+        """How many messages have been sent: changes and requests for dumps."""
+        return self._sequence
+
     def request(self, message: Request) -> None:
         """Sends one message and waits for the kernel's answer.
 

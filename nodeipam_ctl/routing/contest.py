@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nodeipam_ctl.model import Finding, Severity
-from nodeipam_ctl.routing.state import HostState, Key, Route
+from nodeipam_ctl.routing.state import HostState, Key, Kind, Route
 
 
 def contested(state: HostState, foreign: Iterable[Route]) -> tuple[HostState, tuple[Finding, ...]]:
@@ -20,7 +20,7 @@ def contested(state: HostState, foreign: Iterable[Route]) -> tuple[HostState, tu
     if not foreign:
         return state, ()
     places = {(route.table, route.dst) for route in foreign}
-    for obj in state.objects.values():
+    for obj in state.kinds[Kind.ROUTE].values():
         if isinstance(obj, Route) and (obj.table, obj.dst) in places:
             wanted.setdefault((obj.table, obj.dst), []).append(obj)
     for other in foreign:
@@ -36,8 +36,8 @@ def contested(state: HostState, foreign: Iterable[Route]) -> tuple[HostState, tu
                 )
     if not taken:
         return state, tuple(findings)
-    kept = HostState({key: obj for key, obj in state.objects.items() if key not in taken})
-    return kept, tuple(findings)
+    kept = {key: obj for key, obj in state.kinds[Kind.ROUTE].items() if key not in taken}
+    return state.replaced(Kind.ROUTE, kept), tuple(findings)
 
 
 def _finding(code: str, other: Route, what: str) -> Finding:

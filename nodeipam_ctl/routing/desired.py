@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
-from nodeipam_ctl.model import Finding, Severity
+from nodeipam_ctl.model import Finding, NodeUID, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
 from nodeipam_ctl.routing import backends, cni, handover, masquerade, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
-from nodeipam_ctl.routing.peers import broken_records, claims, covering, refusal
+from nodeipam_ctl.routing.peers import Place, broken_records, covering, held, near, refusal
 from nodeipam_ctl.routing.state import (
     SINK_METRIC,
     HostFile,
@@ -51,19 +51,28 @@ class Desired:
 
 
 class _Answer(NamedTuple):
-    """What a peer's podCIDR needs, with the keys of its objects, which take longer to make than to compare."""
+    """What a peer's claim of a podCIDR needs if it holds, with the keys of its objects, which take longer to make than to compare.
+
+    Attributes:
+        outside: no ClusterCIDR covers it, so masquerade must be told about it.
+        near: it lies on one of our own segments.
+    """
 
     peer: Peer
+    cidr: Network
+    place: Place
     toward: Toward
     keyed: tuple[tuple[Key, HostObject], ...]
+    outside: bool
+    near: bool
 
 
 @dataclass(slots=True)
 class Memo:
-    """Answers of the last view by podCIDR, kept while everything but the peers is the same: one changed peer of 5,000 costs one."""
+    """Answers of the last view by peer, kept while everything but the peers is the same: one changed peer of 5,000 costs one."""
 
     basis: object = None
-    answers: dict[Network, _Answer] = field(default_factory=dict)
+    answers: dict[NodeUID, tuple[Peer, tuple[_Answer, ...]]] = field(default_factory=dict)
     nat_basis: object = None
     nat: NftTable | None = None
 
@@ -78,7 +87,7 @@ def desired(
     """
     view = replace(view, facts=relevant(view), peers=wireguard_keys.screened(view))
     vantage = Vantage.of(view)
-    holders, findings = claims(view)
+    holders, findings = held(_answers(vantage, backend, memo))
     objects: list[HostObject] = list(_settings(view, holders))
     own = backend.own(vantage)
     objects += own.objects
@@ -88,13 +97,19 @@ def desired(
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
     pairs: list[tuple[Key, HostObject]] = []
     outside: list[Network] = []
-    ranges = masquerade.Ranges(view.cluster_cidrs)
-    for cidr, (_, toward, keyed) in _toward_all(holders, vantage, backend, memo):
-        pairs += keyed
-        unreachable += toward.findings
-        routed += bool(keyed) and not toward.findings
-        if not toward.refused and not ranges.cover(cidr):
-            outside.append(cidr)
+    refused = covering({place: answer for place, answer in holders.items() if answer.near}, view)
+    for place, answer in holders.items():
+        toward = answer.toward
+        if place in refused and not toward.refused:  # not in the memo: it depends on other peers
+            unreachable.append(refused[place])
+            continue
+        pairs += answer.keyed
+        if toward.findings:
+            unreachable += toward.findings
+        elif answer.keyed:
+            routed += 1
+        if answer.outside:
+            outside.append(answer.cidr)
     objects += _sinks(view)
     nat = _nat(view, tuple(outside), memo)
     if nat is not None:
@@ -114,29 +129,38 @@ def desired(
     )
 
 
-def _toward_all(
-    holders: dict[Network, Peer], vantage: Vantage, backend: Backend, memo: Memo | None
-) -> Iterator[tuple[Network, _Answer]]:
+def _answers(vantage: Vantage, backend: Backend, memo: Memo | None) -> Iterator[_Answer]:
+    """For every claim of every peer, in their order."""
     view = vantage.view
     underlay = tuple(link for link in view.facts.links if not link.ours)
-    basis = (view.settings, view.own, underlay, view.service_cidrs)
+    basis = (view.settings, view.own, underlay, view.service_cidrs, view.cluster_cidrs)
     known = memo.answers if memo is not None and memo.basis == basis else {}
-    answers: dict[Network, _Answer] = {}
-    others = covering(holders, view)
-    for cidr, peer in holders.items():
-        answer = known.get(cidr)
-        if answer is None or not (answer.peer is peer or answer.peer == peer):
-            refused = refusal(cidr, peer, view)
-            toward = (
-                Toward(findings=(refused,), refused=True) if refused else backend.toward(peer, cidr, vantage)
-            )
-            answer = _Answer(peer, toward, tuple((obj.key, obj) for obj in toward.objects))
-        answers[cidr] = answer
-        if cidr in others and not answer.toward.refused:  # not in the memo: it depends on other peers
-            answer = _Answer(peer, Toward(findings=(others[cidr],), refused=True), ())
-        yield cidr, answer
+    ranges = masquerade.Ranges(view.cluster_cidrs)
+    answers: dict[NodeUID, tuple[Peer, tuple[_Answer, ...]]] = {}
+    for peer in view.peers:
+        given = known.get(peer.uid)
+        if given is None or not (given[0] is peer or given[0] == peer):
+            given = peer, tuple(_answer(peer, cidr, vantage, backend, ranges) for cidr in peer.pod_cidrs)
+        answers[peer.uid] = given
+        yield from given[1]
     if memo is not None:
         memo.basis, memo.answers = basis, answers
+
+
+def _answer(
+    peer: Peer, cidr: Network, vantage: Vantage, backend: Backend, ranges: masquerade.Ranges
+) -> _Answer:
+    refused = refusal(cidr, peer, vantage.view)
+    toward = Toward(findings=(refused,), refused=True) if refused else backend.toward(peer, cidr, vantage)
+    return _Answer(
+        peer=peer,
+        cidr=cidr,
+        place=Place.of(cidr),
+        toward=toward,
+        keyed=tuple((obj.key, obj) for obj in toward.objects),
+        outside=not toward.refused and not ranges.cover(cidr),
+        near=near(cidr, vantage.view),
+    )
 
 
 def _nat(view: NodeView, outside: tuple[Network, ...], memo: Memo | None) -> NftTable | None:
@@ -158,8 +182,8 @@ def _kept(waiting: str, view: NodeView) -> frozenset[Kind]:
     return frozenset() if view.pools_known else frozenset({Kind.NFT_TABLE, Kind.FILE})
 
 
-def _settings(view: NodeView, holders: dict[Network, Peer]) -> Iterator[Sysctl]:
-    families = {family_of(cidr) for cidr in holders}
+def _settings(view: NodeView, holders: Iterable[Place]) -> Iterator[Sysctl]:
+    families = {Family.IPV4 if version == 4 else Family.IPV6 for version in {place[0] for place in holders}}
     families |= {family_of(cidr) for cidr in view.own.pod_cidrs} if view.own else set()
     if Family.IPV6 in families:
         # A forwarding host ignores router advertisements unless told otherwise, and loses its default route with them.

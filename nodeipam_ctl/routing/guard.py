@@ -32,12 +32,12 @@ class Guarded:
 def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset[Key]) -> Guarded:
     """Holds a mass removal until the same keys are unwanted after a second complete list.
 
-    A list of nodes without this one cannot be the whole truth, so then every removal waits.
+    A list of nodes without this one, or with a part that nobody understood yet, is not the whole truth: then every removal waits.
 
     Args:
         plan: what the reconciler would do.
         owned: how many counted objects of ours the host has now.
-        plausible: the feed's list has this node in it.
+        plausible: the feed's list may be the whole truth.
         confirmed: keys whose removal was held before and that a later complete list did not bring back.
     """
     coming = {_destination(c.key) for c in plan.changes if c.op is Op.ADD and c.key.kind is Kind.ROUTE}

@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol, TypeVar
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Address, Network, contains, overlaps
 from nodeipam_ctl.routing.view import NodeView, Peer
+
+
+class Place(NamedTuple):
+    """A podCIDR as numbers: the standard library's networks are slow to hash, and there are thousands each time."""
+
+    version: int
+    prefix_length: int
+    network: int
+
+    @classmethod
+    def of(cls, cidr: Network) -> Place:
+        """The place of a podCIDR."""
+        return cls(cidr.version, cidr.prefixlen, int(cidr.network_address))
+
+
+class Claim(Protocol):
+    """A node's word that a podCIDR is its own, with whatever the caller keeps beside it."""
+
+    @property
+    def peer(self) -> Peer:
+        """Whose word."""
+        ...
+
+    @property
+    def cidr(self) -> Network:
+        """Of what."""
+        ...
+
+    @property
+    def place(self) -> Place:
+        """The same as numbers."""
+        ...
+
+
+C = TypeVar("C", bound=Claim)
+
+
+class BareClaim(NamedTuple):
+    """A claim with nothing beside it."""
+
+    peer: Peer
+    cidr: Network
+    place: Place
+
+
+def bare_claims(peers: Iterable[Peer]) -> Iterator[BareClaim]:
+    """Every claim of these peers, in their order."""
+    return (BareClaim(peer, cidr, Place.of(cidr)) for peer in peers for cidr in peer.pod_cidrs)
 
 
 def refusal(cidr: Network, peer: Peer, view: NodeView) -> Finding | None:
@@ -15,38 +64,46 @@ def refusal(cidr: Network, peer: Peer, view: NodeView) -> Finding | None:
     return None if reason is None else _refused(cidr, peer, reason)
 
 
-def covering(holders: Mapping[Network, Peer], view: NodeView) -> dict[Network, Finding]:
-    """Blocks around other nodes' addresses on our own segments: their routes would cut us off from those nodes.
+def near(cidr: Network, view: NodeView) -> bool:
+    """Whether a podCIDR lies on one of our own segments: only then can it be `covering` a node's address there."""
+    return any(
+        overlaps(cidr, subnet) for link in view.facts.links if not link.ours for subnet in link.subnets
+    )
+
+
+def covering(nearby: Mapping[Place, Claim], view: NodeView) -> dict[Place, Finding]:
+    """Those of the blocks near us that lie around another node's address on our segments: routes to them would cut us off from that node.
 
     An address elsewhere is no reason: else a node could take another's route away by what it says of itself.
     """
-    by_length: dict[tuple[int, int], dict[int, Network]] = {}
-    for cidr in holders:
-        shift = cidr.max_prefixlen - cidr.prefixlen
-        by_length.setdefault((cidr.version, shift), {})[int(cidr.network_address) >> shift] = cidr
-    found: dict[Network, Finding] = {}
-    for peer in view.peers:
+    lengths = {(place.version, place.prefix_length) for place in nearby}
+    found: dict[Place, Finding] = {}
+    for peer in view.peers if nearby else ():
         for address in peer.addresses:
-            for (version, shift), cidrs in by_length.items():
-                if version != address.version or (hit := cidrs.get(int(address) >> shift)) is None:
+            for version, length in lengths:
+                if version != address.version:
                     continue
-                holder = holders[hit]
-                if holder is not peer and hit not in found and _on_link(address, view):
-                    found[hit] = _refused(hit, holder, f"covers the address {address} of node {peer.name}")
+                shift = address.max_prefixlen - length
+                place = Place(version, length, int(address) >> shift << shift)
+                claim = nearby.get(place)
+                if claim is None or place in found or claim.peer == peer or not _on_link(address, view):
+                    continue
+                found[place] = _refused(
+                    claim.cidr, claim.peer, f"covers the address {address} of node {peer.name}"
+                )
     return found
 
 
-def claims(view: NodeView) -> tuple[dict[Network, Peer], tuple[Finding, ...]]:
+def held(claims: Iterable[C]) -> tuple[dict[Place, C], tuple[Finding, ...]]:
     """Who holds each podCIDR; of several claims the oldest wins, so nothing flaps while a dispute lasts."""
-    holders: dict[Network, Peer] = {}
+    holders: dict[Place, C] = {}
     findings: list[Finding] = []
-    for peer in view.peers:
-        for cidr in peer.pod_cidrs:
-            other = holders.setdefault(cidr, peer)
-            if other is not peer:
-                winner, loser = sorted((other, peer), key=_seniority)
-                holders[cidr] = winner
-                findings.append(_conflict(cidr, winner, loser))
+    for claim in claims:
+        other = holders.setdefault(claim.place, claim)
+        if other is not claim and other.peer is not claim.peer:
+            winner, loser = sorted((other, claim), key=_seniority)
+            holders[claim.place] = winner
+            findings.append(_conflict(claim.cidr, winner.peer, loser.peer))
     return holders, tuple(findings)
 
 
@@ -78,8 +135,8 @@ def _on_link(address: Address, view: NodeView) -> bool:
     return any(address in subnet for link in view.facts.links if not link.ours for subnet in link.subnets)
 
 
-def _seniority(peer: Peer) -> tuple[float, str, str]:
-    return peer.since_s, peer.name, peer.uid
+def _seniority(claim: Claim) -> tuple[float, str, str]:
+    return claim.peer.since_s, claim.peer.name, claim.peer.uid
 
 
 def _conflict(cidr: Network, winner: Peer, loser: Peer) -> Finding:

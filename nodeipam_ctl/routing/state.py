@@ -363,9 +363,13 @@ def settled(wanted: HostObject | None, found: HostObject) -> HostObject:
 
 @dataclass(frozen=True, slots=True)
 class HostState:
-    """Host objects by key, in the order of adding."""
+    """Host objects by kind and key.
 
-    objects: Mapping[Key, HostObject] = field(default_factory=dict)
+    Attributes:
+        kinds: every kind, in the order of adding; within a kind in the order in which they were given.
+    """
+
+    kinds: Mapping[Kind, Mapping[Key, HostObject]] = field(default_factory=lambda: {k: {} for k in Kind})
 
     @classmethod
     def of(cls, objects: Iterable[HostObject]) -> HostState:
@@ -378,11 +382,23 @@ class HostState:
         kinds: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
         for key, obj in pairs:
             kinds[key.kind][key] = obj
-        return cls({key: obj for objects in kinds.values() for key, obj in objects.items()})
+        return cls(kinds)
+
+    @property
+    def objects(self) -> dict[Key, HostObject]:
+        """All of them in the order of adding, made anew for each caller."""
+        everything: dict[Key, HostObject] = {}
+        for objects in self.kinds.values():
+            everything |= objects
+        return everything
+
+    def replaced(self, kind: Kind, objects: Mapping[Key, HostObject]) -> HostState:
+        """The same state with other objects of one kind."""
+        return HostState({**self.kinds, kind: objects})
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return sum(map(len, self.kinds.values()))
 
     def of_kind(self, kind: Kind) -> tuple[HostObject, ...]:
         """All objects of one kind."""
-        return tuple(obj for key, obj in self.objects.items() if key.kind is kind)
+        return tuple(self.kinds[kind].values())

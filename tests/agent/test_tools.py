@@ -199,6 +199,19 @@ def test_a_line_and_a_page_that_make_no_sense_are_named_and_the_others_used(clus
         "podcidrslice/10.244.0.0-20",
         "podcidrslice/nonsense",
     }
+    cluster.apply(page("10.244.0.0-20", "10.244.0.0/20, says somebody", ours, theirs))
+    more = line(cluster, "10.244.16.0/24", "n2", "192.0.2.12")
+    cluster.apply(page("10.244.16.0-20", "10.244.16.0/20", more))
+    until(
+        lambda: [route.split()[0] for route in host.routes()[:2]] == ["10.244.16.0/24", "10.244.2.0/24"],
+        "the page that cannot be read any more keeps its nodes, and the others go on",
+    )
+    agent.stop()
+    again = cluster.start_agent(host, "n1", "--feed", "slices")
+    until(lambda: again.lines("mass_removal_held"), "a page that it never understood may hold any node")
+    assert host.routes()[1] == "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100"
+    cluster.apply(page("10.244.0.0-20", "10.244.0.0/20", ours))
+    until(lambda: len(host.routes()) == 2, "the corrected page lets the route go")
 
 
 @pytest.mark.parametrize("shown", [(), ("--plan",), ("--print-sysctls",)])

@@ -19,7 +19,7 @@ from nodeipam_ctl.routing.backends import (
     quiet_device,
     unroutable,
 )
-from nodeipam_ctl.routing.peers import claims, refusal
+from nodeipam_ctl.routing.peers import bare_claims, held, refusal
 from nodeipam_ctl.routing.state import (
     AllowedIP,
     HostObject,
@@ -136,7 +136,7 @@ def _endpoint(peer: Peer, vantage: Vantage) -> Address | None:
 
 def _receiving(vantage: Vantage) -> Iterator[HostObject]:
     """Peers without routes, where another backend sends: what arrives can be decrypted only with the sender's key known."""
-    for cidr, peer in claims(vantage.view)[0].items():
+    for peer, cidr, _ in held(bare_claims(vantage.view.peers))[0].values():
         if refusal(cidr, peer, vantage.view) is None:
             tunnel = _tunnel(peer, cidr, vantage)
             if not isinstance(tunnel, Toward):
