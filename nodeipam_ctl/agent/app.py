@@ -106,6 +106,7 @@ class Agent:
         self._feed = Feed(client, settings, changed=self._wake.set)
         self._truth = Truth(client, settings)
         self._predecessor = PredecessorRules(settings)
+        self._legacy = kernel.LegacyForward(reconciler, touched=self._disturb)
         self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
         self._events = EventRecorder(client, component=_COMPONENT, instance=settings.node_name)
@@ -168,8 +169,7 @@ class Agent:
                 tasks.create_task(self._events.run(), name="events")
                 tasks.create_task(self._turns(), name="turns")
                 if filters:
-                    legacy = kernel.follow_legacy(self._reconciler, touched=self._disturb)
-                    tasks.create_task(legacy, name="legacy-iptables")
+                    tasks.create_task(self._legacy.run(), name="legacy-iptables")
                 if self._probe is not None:
                     tasks.create_task(self._probe.run(), name="probe")
 
@@ -214,6 +214,7 @@ class Agent:
             await self._no_turn(str(exc))
             return None
         ended_s = time.monotonic()
+        self._legacy.turn(turn)
         if disturbed_s is None and doubtful and turn.outcome.done:
             disturbed_s, self._disturbed_s = self._disturbed_s, None  # it was heard of while the turn ran
         turn = replace(

@@ -126,6 +126,27 @@ def test_what_somebody_undoes_is_restored_at_once(pair: Pair, script: str) -> No
     assert pair.ping()
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param("iptables-legacy -F", id="all rules are flushed"),
+        pytest.param("iptables-legacy -F; iptables-legacy -X", id="our chain is deleted"),
+        pytest.param("iptables-legacy -I NODEIPAM-FORWARD -j DROP", id="our chain gets somebody's rule"),
+    ],
+)
+def test_legacy_iptables_which_has_no_events_is_looked_after_as_well(pair: Pair, script: str) -> None:
+    host = pair.hosts[0]
+    pair.start()
+    host.sh("iptables-legacy -P FORWARD DROP")
+    until(pair.ping, "a policy that comes later is met", timeout_s=5)
+    wanted = sorted(pair.rules("iptables-legacy"))
+
+    host.sh(script)
+
+    until(lambda: sorted(pair.rules("iptables-legacy")) == wanted, "our rules are back", timeout_s=5)
+    assert pair.ping()
+
+
 def test_follows_the_policy_and_the_ranges_live(pair: Pair) -> None:
     host = pair.hosts[0]
     pair.start()
