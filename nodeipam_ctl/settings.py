@@ -37,7 +37,7 @@ class ControllerSettings:
     Attributes:
         kubeconfig: None reads the service account of the Pod.
         metrics_address: HOST:PORT of /metrics, /healthz and /readyz; port 0 lets the kernel choose; None serves none.
-        batch_window_s: how long a burst of nodes is gathered before it is decided.
+        batch_window_s: the least time between two batches of nodes that are decided together; one node alone does not wait.
         patches_in_flight: how many Node patches may be under way at once.
         service_cidrs: ranges of Services, beside those of ServiceCIDR objects; never handed out.
         allocate: False only mirrors into the ledger what others allocate.

@@ -39,7 +39,7 @@ _DEFAULT = ControllerSettings()
     "--batch-window",
     type=FiniteRange(0, 5),
     default=_DEFAULT.batch_window_s,
-    help="Seconds for which a burst of nodes is gathered.",
+    help="Seconds between two batches of nodes; one node alone does not wait.",
 )
 @flags.service_cidr
 @flag("--allocate/--no-allocate", default=True, help="off: only mirror foreign podCIDRs into the ledger.")

@@ -23,6 +23,7 @@ import structlog
 
 from nodeipam_ctl.controller.conflicts import Conflicts
 from nodeipam_ctl.controller.direct import NoLedger
+from nodeipam_ctl.controller.echoes import PageRecord
 from nodeipam_ctl.controller.eventing import NodeEvents
 from nodeipam_ctl.controller.ledger import LedgerKeeper
 from nodeipam_ctl.controller.metrics import ControllerMetrics
@@ -48,7 +49,7 @@ from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.kube.informer import Informer
 from nodeipam_ctl.kube.lease import Elector, leadership
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, LedgerPage, Node, ServiceCIDR
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, ServiceCIDR
 from nodeipam_ctl.settings import ControllerSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.metrics import Metrics
@@ -208,7 +209,7 @@ class Controller:
             client, in_flight=settings.patches_in_flight, settled=self.reconciler.on_settled
         )
         self._keeper: LedgerKeeper | None = None
-        self._pages: Informer[LedgerPage | Unreadable] | None = None
+        self._pages: Informer[PageRecord] | None = None
         ledger: Ledger = NoLedger(self._patcher.submit)
         if settings.ledger:
             ledger = self._keeper = LedgerKeeper(
@@ -223,7 +224,7 @@ class Controller:
                 counted=counters.page_written,
                 clock=clock,
             )
-            self._pages = Informer(client, page_resource(self._keeper), self._keeper.on_page)
+            self._pages = Informer(client, page_resource(self._keeper.echoes), self._keeper.on_page)
         self._conflicts = Conflicts(
             nodes=self._nodes.store, stands=ledger.stands, adopt=ledger.observe, told=told, metrics=counters
         )

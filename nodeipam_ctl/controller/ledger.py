@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 
 import structlog
-from msgspec import Raw
 
+from nodeipam_ctl.controller.echoes import Echo, Echoes, PageRecord
 from nodeipam_ctl.controller.page_writer import PageWriter
 from nodeipam_ctl.controller.unseen import Unseen
 from nodeipam_ctl.ipam.allocator import Allocator
@@ -23,8 +23,7 @@ from nodeipam_ctl.ipam.page_writes import Conflict, PageWrite
 from nodeipam_ctl.ipam.pages import page_name, page_of
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
-from nodeipam_ctl.kube.wire.envelope import Unreadable, decode_metadata
-from nodeipam_ctl.kube.wire.slices import decode_slice
+from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import (
     Assignment,
     Finding,
@@ -84,10 +83,9 @@ class LedgerKeeper:
         self._clock = clock
         self._ledger = Ledger()
         self._writer = PageWriter(client, self, in_flight=PAGES_IN_FLIGHT, counted=counted)
+        self.echoes = Echoes(self._writer)
         self._open: dict[NodeUID, Assignment] = {}
         self._uids: dict[str, str] = {}  # of each page, as last read or written
-        self._networks: dict[str, Network] = {}  # of each page that we have written
-        self._versions: dict[str, deque[str]] = {}  # resourceVersions of each page that are our own work
         self._unreadable: set[str] = set()
         # Nodes whose lines met another's, and what was said of it.
         self._refused: dict[NodeUID, dict[str, str]] = {}
@@ -175,38 +173,16 @@ class LedgerKeeper:
 
     # ---- from the pages ----
 
-    def glance(self, raw: Raw) -> tuple[str, str, int] | None:
-        """Lets the pages' informer drop the echoes of our own writes unread: half of what it gets in a burst.
-
-        While a write of a page is under way, whatever comes is dropped: if it was not our own write, ours will fail, and
-        the page is then read.
-        """
-        metadata = decode_metadata(raw)
-        if metadata is None:
-            return None
-        name, version = metadata.name, metadata.resourceVersion
-        return name, version, 0 if self._is_ours(name, version) else hash(version) or 1
-
-    def decode(self, raw: Raw) -> LedgerPage | Unreadable | None:
-        """A page for the informer's store; of our own work only its name and version, for we know the rest."""
-        metadata = decode_metadata(raw)
-        if metadata is not None and metadata.name in self._networks:
-            name, version = metadata.name, metadata.resourceVersion
-            if self._is_ours(name, version):
-                network = self._networks[name]
-                return LedgerPage(name=name, page=network, uid=metadata.uid, resource_version=version)
-        return decode_slice(raw)
-
-    def on_page(self, delta: Delta[LedgerPage | Unreadable]) -> None:
+    def on_page(self, delta: Delta[PageRecord]) -> None:
         """One difference in the ledger's pages, from their informer: an echo of ours, or somebody else's write."""
         match delta:
             case Added(new=page) | Changed(new=page):
                 if isinstance(page, Unreadable):
                     log.error("ledger_page_unreadable", page=page.name, problem=str(page.finding))
-                elif not self._is_ours(page.name, page.resource_version):
+                elif not isinstance(page, Echo):
                     self._see(page)
             case Removed(old=page):
-                if not isinstance(page, Unreadable):
+                if not isinstance(page, Unreadable) and not self.echoes.waits(delta):
                     self._page_deleted(page)
 
     def wrote(self, write: PageWrite, *, resource_version: str, uid: str) -> None:
@@ -214,7 +190,8 @@ class LedgerKeeper:
         page = write.page
         self._ledger.wrote(write, resource_version=resource_version, uid=uid)
         self._uids[page.name] = uid or page.uid
-        self._versions.setdefault(page.name, deque(maxlen=4)).append(resource_version)
+        self.echoes.wrote(page.name, resource_version)
+        self._settled(page.name)
         for line in page.entries:
             if line.state is LedgerState.BOUND and line.node_uid in self._open:
                 self._stands_already(line.node_uid)
@@ -228,9 +205,10 @@ class LedgerKeeper:
             self._ledger.missing(write.page.page)
         else:
             self._see(page)
-            for line in page.entries:
-                if line.node_uid in self._open:
-                    self._stands_already(line.node_uid)
+        self._settled(write.page.name)
+        for line in page.entries if page is not None else ():
+            if line.node_uid in self._open:
+                self._stands_already(line.node_uid)
         self._wanted.set()
 
     # ---- the program ----
@@ -258,7 +236,10 @@ class LedgerKeeper:
                 began_s = time.monotonic()
                 self.step()
                 # A large ledger that is written for the first time must not keep the loop from everything else.
-                await asyncio.sleep(max(PACE_S, 3 * (time.monotonic() - began_s)))
+                await asyncio.sleep(3 * (time.monotonic() - began_s))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PACE_S):
+                        await self._writer.idle.wait()
 
     def step(self) -> None:
         """Starts the page writes that can be made now."""
@@ -272,7 +253,7 @@ class LedgerKeeper:
             self._conflicted(conflict)
         # In the order of the addresses, not family by family: a node needs its blocks of both.
         for write in sorted(step.writes, key=lambda write: write.page.page.network_address.packed[-4:]):
-            self._networks[write.page.name] = write.page.page
+            self.echoes.writing(write.page)
             self._writer.submit(write)
 
     # ---- private ----
@@ -297,11 +278,14 @@ class LedgerKeeper:
         if (self._started and self._ledger.busy) or self._refresh_wanted:
             self._wanted.set()
 
-    def _is_ours(self, name: str, version: str) -> bool:
-        return name in self._writer or version in self._versions.get(name, ())
+    def _settled(self, name: str) -> None:
+        """A page's write is over: what others did to the page meanwhile is looked at now."""
+        for delta in self.echoes.put_aside(name):
+            self.on_page(delta)
 
     def _see(self, page: LedgerPage) -> None:
-        self._ledger.see(page)
+        if not self._ledger.see(page):
+            return
         self._uids[page.name] = page.uid
         if not self._started:
             return
@@ -319,7 +303,7 @@ class LedgerKeeper:
             self._allocator.set_reserved(f"podcidrslice/{page.name}", ())
             self._released()
 
-    def _page_deleted(self, page: LedgerPage) -> None:
+    def _page_deleted(self, page: LedgerPage | Echo) -> None:
         """Somebody deleted a page: its lines are written again."""
         if self._uids.get(page.name, page.uid) != page.uid or not self._started:
             return  # it has been written again already

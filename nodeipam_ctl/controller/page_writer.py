@@ -61,6 +61,7 @@ class PageWriter:
     resourceVersion decides what comes next, and a late copy of the write can then only fail.
 
     Attributes:
+        idle: set while nothing is under way.
         problem: why pages cannot be written at present, one line; empty when they can.
     """
 
@@ -80,9 +81,11 @@ class PageWriter:
         self._timeout_s = timeout_s
         self._queue: asyncio.Queue[_Job] = asyncio.Queue()
         self._open: dict[str, _Job] = {}
+        self.idle = asyncio.Event()
+        self.idle.set()
         self.problem = ""
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         return name in self._open
 
     def __len__(self) -> int:
@@ -96,6 +99,7 @@ class PageWriter:
         """Starts a write of a page of which none is under way."""
         assert write.page.name not in self._open, write.page.name
         job = self._open[write.page.name] = _Job(write=write)
+        self.idle.clear()
         self._queue.put_nowait(job)
 
     async def run(self) -> None:
@@ -169,6 +173,8 @@ class PageWriter:
 
     def _close(self, job: _Job) -> None:
         del self._open[job.write.page.name]
+        if not self._open:
+            self.idle.set()
         if self.problem:
             self.problem = ""
             log.info("ledger_writable_again")

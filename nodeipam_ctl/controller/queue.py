@@ -14,14 +14,15 @@ BATCH_LIMIT = 500
 class NodeQueue:
     """Nodes that need a decision, each at most once, first come first served.
 
-    A batch is gathered for `window_s` after its first node, so that a burst is decided and written to the ledger together;
-    one node alone waits no longer than that.
+    Batches are at least `window_s` apart, so that a burst is decided and written to the ledger together. A node that comes
+    after a quiet time does not wait: there is nothing to gather it with, and the rest of a burst comes with the next batch.
     """
 
     def __init__(self, *, window_s: float) -> None:
         self._window_s = window_s
         self._uids: dict[NodeUID, None] = {}
         self._wanted = asyncio.Event()
+        self._not_before_s = 0.0  # of the loop's clock
 
     def __len__(self) -> int:
         return len(self._uids)
@@ -49,8 +50,11 @@ class NodeQueue:
         return batch
 
     async def batch(self) -> tuple[NodeUID, ...]:
-        """The next batch; waits until one is wanted, then for the window to pass."""
+        """The next batch; waits until one is wanted, and until the window after the last one has passed."""
         await self._wanted.wait()
-        if len(self._uids) < BATCH_LIMIT and self._window_s > 0:
-            await asyncio.sleep(self._window_s)
+        clock = asyncio.get_running_loop().time
+        full = len(self._uids) >= BATCH_LIMIT
+        # Even a full batch lets the loop do something else first.
+        await asyncio.sleep(0 if full else max(0.0, self._not_before_s - clock()))
+        self._not_before_s = clock() + self._window_s
         return self.drain()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TypeVar
 
-from nodeipam_ctl.controller.ledger import LedgerKeeper
+from nodeipam_ctl.controller.echoes import Echoes, PageRecord
 from nodeipam_ctl.kube.informer import Informer
 from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import ClusterCIDR, LedgerPage, Node, ServiceCIDR
+from nodeipam_ctl.model import ClusterCIDR, Node, ServiceCIDR
 
 T = TypeVar("T")
 
@@ -28,9 +28,17 @@ def pool_resources() -> tuple[Resource[ClusterCIDR | Unreadable], ...]:
     )
 
 
-def page_resource(keeper: LedgerKeeper) -> Resource[LedgerPage | Unreadable]:
-    """The ledger's pages, which must exist as a type; the keeper knows its own work without reading it again."""
-    return replace(pod_cidr_slices(), optional=False, glance=keeper.glance, decode=keeper.decode)
+def page_resource(echoes: Echoes) -> Resource[PageRecord]:
+    """The ledger's pages, which must exist as a type; our own work is known without reading it again."""
+    pages = pod_cidr_slices()
+    return Resource(
+        name=pages.name,
+        path=pages.path,
+        key=_page_name,
+        glance=echoes.glance,
+        decode=echoes.decode,
+        remedy=pages.remedy,
+    )
 
 
 def service_resource() -> Resource[ServiceCIDR | Unreadable]:
@@ -54,6 +62,10 @@ def _same_node(old: Node, new: Node) -> bool:
         and old.deleting == new.deleting
         and old.problems == new.problems
     )
+
+
+def _page_name(page: PageRecord) -> str:
+    return page.name
 
 
 def _same_pool(old: ClusterCIDR | Unreadable, new: ClusterCIDR | Unreadable) -> bool:

@@ -44,13 +44,14 @@ class Ledger:
 
     # -- what was read -------------------------------------------------------------------------------------------
 
-    def see(self, page: LedgerPage) -> None:
-        """A page as it was read, listed or watched; one that is older than what is known is ignored."""
+    def see(self, page: LedgerPage) -> bool:
+        """A page as it was read, listed or watched; one that is older than what is known is ignored: then False."""
         at = (family_of(page.page), key_of(page.page))
         known = self._book.pages.get(at)
         if known is not None and _is_older(page, known):
-            return
+            return False
         self._book.keep(at, page)
+        return True
 
     def missing(self, page: Network) -> None:
         """A page was asked for and does not exist."""

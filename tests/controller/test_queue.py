@@ -44,3 +44,36 @@ async def test_what_is_too_much_for_one_batch_comes_with_the_next() -> None:
         queue.put(uid)
     assert await queue.batch() == uids[:BATCH_LIMIT]
     assert await queue.batch() == uids[BATCH_LIMIT:]
+
+
+async def test_a_node_after_a_quiet_time_does_not_wait() -> None:
+    queue = NodeQueue(window_s=3600)
+    queue.put(A)
+    assert await asyncio.wait_for(queue.batch(), 10) == (A,)
+
+
+async def test_after_a_batch_nodes_gather_for_a_window() -> None:
+    queue = NodeQueue(window_s=3600)
+    queue.put(A)
+    await queue.batch()
+    queue.put(B)
+    waiting = asyncio.create_task(queue.batch())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    waiting.cancel()
+
+
+async def test_a_full_batch_does_not_wait_for_the_window_but_lets_others_run() -> None:
+    queue = NodeQueue(window_s=3600)
+    for i in range(2 * BATCH_LIMIT):
+        queue.put(NodeUID(str(i)))
+    for _ in range(2):
+        turns = asyncio.create_task(_turns())
+        assert len(await asyncio.wait_for(queue.batch(), 10)) == BATCH_LIMIT
+        assert turns.done(), "the loop was free in between"
+        await turns
+
+
+async def _turns() -> None:
+    """Done when the loop has come by once."""
