@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -15,7 +15,7 @@ from nodeipam_ctl.ipam.holders import NO_POOL, Blocks, NodeRecord, Rest
 from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Waiver, Woken
 from nodeipam_ctl.ipam.podcidrs import is_too_large
 from nodeipam_ctl.ipam.tenancy import Tenancy
-from nodeipam_ctl.ipam.waiting import WaitingRoom, arrival
+from nodeipam_ctl.ipam.waiting import Round, WaitingRoom
 from nodeipam_ctl.model import (
     Assignment,
     ClusterCIDR,
@@ -72,6 +72,7 @@ class Allocator:
         if specs != self.tenancy.specs:
             self.tenancy.set_pools(specs)
             self._decider.renew()
+            self._waiting.disband()
             self.version += 1
         return pool_rules.findings(specs.values())
 
@@ -131,6 +132,7 @@ class Allocator:
         left: Blocks = tuple(block for block in held if not self._used_by_a_node(block))
         if delay > 0:
             self.tenancy.rest(record, left, pool, released_s=now, until_s=now + delay)
+            self._waiting.single_out(self.tenancy.uid_of(record.name))
         self.version += 1
         return Released(
             node=record.name,
@@ -204,25 +206,13 @@ class Allocator:
         """
         self.tick(now)
         asked = {node.uid: node for node in batch}
-        batched = frozenset(asked)
-        for node in self._waiting.due(self.version):
-            asked.setdefault(node.uid, node)
-        full: Full = {}
-        decisions: list[Decision] = []
-        for node in sorted(asked.values(), key=arrival) if len(asked) > 1 else list(asked.values()):
-            record = self.tenancy.records.get(node.uid)
-            if record is None or not record.seen:
-                self.observe(node, now)
-                record = self.tenancy.records[node.uid]
-            if record.shown or node.deleting or node.pod_cidrs:
-                continue
-            decision = self._decider.decide(node, record, full, now)
-            if isinstance(decision, Assignment):
-                self._waiting.leave(node.uid)
-                decisions.append(decision)
-            elif self._waiting.refuse(node, decision, self.version) or node.uid in batched:
-                decisions.append(decision)
-        return decisions
+        decisions: dict[NodeUID, Decision] = {}
+        version = None
+        while version != self.version:  # once more when a decision freed more than it took
+            version = self.version
+            self._decide(asked, decisions, now)
+            asked = {}
+        return list(decisions.values())
 
     def order(self, node: Node) -> Order:
         """Which ClusterCIDRs may serve a node, in which order; nothing is changed."""
@@ -248,7 +238,7 @@ class Allocator:
 
     def has_due(self) -> bool:
         """Whether `decide((), now)` would look at a waiting node again."""
-        return bool(self._waiting.due(self.version))
+        return self._waiting.is_due(self.version)
 
     def next_end_s(self) -> float | None:
         """When the next rest ends and `tick` or `decide` should be called, in seconds since the epoch."""
@@ -278,6 +268,30 @@ class Allocator:
 
     # -- private -------------------------------------------------------------------------------------------------
 
+    def _decide(self, asked: Mapping[NodeUID, Node], decisions: dict[NodeUID, Decision], now: float) -> None:
+        """One round: everybody who was asked for, and of those who wait as many as can be served."""
+        full: Full = {}
+        for node in Round(self._waiting, asked.values(), lambda: self.version):
+            record = self.tenancy.records.get(node.uid)
+            if record is None or not record.seen:
+                self.observe(node, now)
+                record = self.tenancy.records[node.uid]
+            if record.shown or node.deleting or node.pod_cidrs:
+                self._waiting.leave(node.uid)
+                continue
+            decision = self._decider.decide(node, record, full, now)
+            if isinstance(decision, Assignment):
+                self._waiting.leave(node.uid)
+                decisions[node.uid] = decision
+                if self._decider.freed_more:
+                    self._decider.freed_more = False
+                    self.version += 1
+                    full.clear()
+                continue
+            line = self._decider.line_of(node, record)
+            if self._waiting.refuse(node, decision, self.version, line) or node.uid in asked:
+                decisions[node.uid] = decision
+
     def _adopt(self, entry: LedgerEntry, now: float) -> bool:
         """Takes in one line; False when it can go."""
         (family, key), tenancy = (family_of(entry.cidr), key_of(entry.cidr)), self.tenancy
@@ -293,6 +307,7 @@ class Allocator:
                 self._end_rests(((family, key),), record.name)
                 tenancy.note(record, (family, key), entry.cluster_cidr)
                 record.since_s = record.since_s or entry.since_s
+                self._waiting.single_out(record.uid)
                 return True
             case LedgerState.RESTING:
                 if entry.reusable_at_s <= now or self._used_by_a_node((family, key)):
@@ -308,6 +323,7 @@ class Allocator:
                         reusable_at_s=entry.reusable_at_s,
                     )
                 )
+                self._waiting.single_out(tenancy.uid_of(entry.node))
                 return True
             case LedgerState.SPLIT:
                 return True

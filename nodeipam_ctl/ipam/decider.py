@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nodeipam_ctl.ipam.blocks import network_of
+from nodeipam_ctl.ipam.blocks import covers, network_of
 from nodeipam_ctl.ipam.eligibility import Eligibility, Order
 from nodeipam_ctl.ipam.holders import NodeRecord, Rest
 from nodeipam_ctl.ipam.outcomes import NOBODY, Waiver, Woken
@@ -10,6 +10,7 @@ from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.ipam.refusals import full_message, none_message
 from nodeipam_ctl.ipam.serving import Served, serve
 from nodeipam_ctl.ipam.tenancy import Tenancy
+from nodeipam_ctl.ipam.waiting import Line
 from nodeipam_ctl.model import (
     Assignment,
     Considered,
@@ -35,6 +36,7 @@ class Decider:
 
     Attributes:
         woken: rests that ended since somebody took this list.
+        freed_more: a rest ended for a block that is smaller than what rested; whoever saw it may take it back.
     """
 
     def __init__(self, tenancy: Tenancy) -> None:
@@ -42,6 +44,7 @@ class Decider:
         self._eligibility = Eligibility(())
         self._considered: dict[Order, tuple[Considered, ...]] = {}
         self.woken: list[Woken] = []
+        self.freed_more = False
 
     def renew(self) -> None:
         """The ClusterCIDRs changed."""
@@ -53,6 +56,14 @@ class Decider:
     def order(self, node: Node) -> Order:
         """Which ClusterCIDRs may serve a node, in which order."""
         return self._eligibility.order(node)
+
+    def line_of(self, node: Node, record: NodeRecord) -> Line:
+        """Whom a node that was refused waits behind: those that would be refused for the same reason at any time."""
+        if not record.promised:
+            order = self._eligibility.order(node)
+            if self._tenancy.first_by_name(node.name, order) is order.places:
+                return (*(place.pool for place in order.places), order.mask_sizes, order.refusal)
+        return (node.uid,)
 
     def decide(self, node: Node, record: NodeRecord, full: Full, now: float) -> Decision:
         """The answer for a node that shows no podCIDRs; blocks of an assignment are marked as its own."""
@@ -164,6 +175,8 @@ class Decider:
         for window, key in served.cursors:
             window.advance(key)
         for rest in served.ended:
+            taken = any(family is rest.family and covers(key, rest.key) for family, key in served.blocks)
+            self.freed_more = self.freed_more or not taken
             waiver = Waiver.STATIC if rest in served.waived else Waiver.SHORTAGE
             self.woken.append(as_woken(rest, record.name, waiver))
 
