@@ -40,15 +40,18 @@ def schema() -> dict[str, Any]:
     return content
 
 
-def rendered(values: Values, *, upgrade: bool = False) -> dict[str, str]:
+def rendered(
+    values: Values, *, upgrade: bool = False, release: str = RELEASE, namespace: str = NAMESPACE
+) -> dict[str, str]:
     """The text of every template, by its name below templates/, without those that render to nothing.
 
     Raises:
         HelmValuesError: the schema refuses the values.
+        HelmRenderError: the chart refuses what they mean together.
     """
     with helm_python.Chart.load(CHART) as chart:
         texts = chart.render(
-            dict(values), name=RELEASE, namespace=NAMESPACE, is_install=not upgrade, is_upgrade=upgrade
+            dict(values), name=release, namespace=namespace, is_install=not upgrade, is_upgrade=upgrade
         )
     return {
         path.removeprefix(f"{RELEASE}/templates/"): text
@@ -57,9 +60,12 @@ def rendered(values: Values, *, upgrade: bool = False) -> dict[str, str]:
     }
 
 
-def manifests(values: Values, *, upgrade: bool = False) -> Iterator[Manifest]:
+def manifests(
+    values: Values, *, upgrade: bool = False, release: str = RELEASE, namespace: str = NAMESPACE
+) -> Iterator[Manifest]:
     """Every object the templates make, NOTES.txt left out."""
-    for path, text in rendered(values, upgrade=upgrade).items():
+    texts = rendered(values, upgrade=upgrade, release=release, namespace=namespace)
+    for path, text in texts.items():
         if path.endswith(".yaml"):
             yield from (document for document in yaml.safe_load_all(text) if document)
 

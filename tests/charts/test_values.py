@@ -9,7 +9,7 @@ import helm_python
 import pytest
 import yaml
 
-from tests.charts.chart import ROOT, defaults, manifests, rendered, schema
+from tests.charts.chart import ROOT, defaults, rendered, schema
 
 
 def _leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -134,6 +134,16 @@ def _pool(**spec: Any) -> dict[str, Any]:
             {"fullnameOverride": "My_net"}, "at '/fullnameOverride'", id="a name no object can have"
         ),
         pytest.param(
+            {"agent": {"podLabels": {"app.kubernetes.io/name": "mine"}}},
+            "invalid propertyName 'app.kubernetes.io/name'",
+            id="a label that selects the Pods",
+        ),
+        pytest.param(
+            {"metrics": {"prometheusRule": {"disabled": ["NoSuchAlert"]}}},
+            "at '/metrics/prometheusRule/disabled/0'",
+            id="an alert that does not exist",
+        ),
+        pytest.param(
             {"clusterCIDRs": {"Default": {}}}, "invalid propertyName 'Default'", id="a capital in a name"
         ),
     ],
@@ -145,16 +155,43 @@ def test_wrong_values_are_refused_by_name_and_reason(values: dict[str, Any], mes
     assert message in str(refused.value)
 
 
-def test_flannels_annotations_need_the_nodes_as_feed() -> None:
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        pytest.param(
+            {"agent": {"backend": "vxlan", "flannelCompat": True}},
+            "agent.flannelCompat needs agent.feed=nodes",
+            id="flannel's annotations out of the ledger",
+        ),
+        pytest.param(
+            {"agent": {"feed": "nodes", "flannelCompat": True}},
+            "agent.flannelCompat needs agent.backend=vxlan",
+            id="flannel's annotations without its tunnel",
+        ),
+        pytest.param(
+            {"controller": {"metrics": {"port": 9412}}}, "both are ports of the host", id="one port for two"
+        ),
+        pytest.param(
+            {"metrics": {"enabled": False, "podMonitor": {"enabled": True}}},
+            "metrics.podMonitor.enabled needs metrics.enabled=true",
+            id="PodMonitors of loopback",
+        ),
+        pytest.param(
+            {"metrics": {"enabled": False, "prometheusRule": {"enabled": True}}},
+            "metrics.prometheusRule.enabled needs metrics.enabled=true",
+            id="alerts on nothing",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(helm_python.HelmRenderError) as refused:
-        rendered({"agent": {"backend": "vxlan", "flannelCompat": True}})
+        rendered(values)
 
-    assert "agent.feed=nodes" in str(refused.value)
+    assert message in str(refused.value)
 
 
-def test_two_programs_on_one_host_need_two_ports() -> None:
-    with pytest.raises(helm_python.HelmRenderError, match="both are ports of the host"):
-        rendered({"controller": {"metrics": {"port": 9412}}})
+def test_values_of_a_program_that_is_off_contradict_nothing() -> None:
+    assert rendered({"agent": {"enabled": False, "flannelCompat": True, "metrics": {"port": 9411}}})
 
 
 def test_agents_without_our_controller_are_told_where_to_learn_from() -> None:
@@ -162,12 +199,3 @@ def test_agents_without_our_controller_are_told_where_to_learn_from() -> None:
 
     assert "agent.feed=nodes" in rendered(alone)["NOTES.txt"]
     assert "agent.feed=nodes" not in rendered({**alone, "agent": {"feed": "nodes"}})["NOTES.txt"]
-
-
-def test_no_name_is_too_long_for_its_object() -> None:
-    names = [
-        m["metadata"]["name"] for m in manifests({"fullnameOverride": "n" * 90}) if m["kind"] == "Service"
-    ]
-
-    assert len(names) == 2
-    assert max(map(len, names)) <= 63  # RFC 1035: a label

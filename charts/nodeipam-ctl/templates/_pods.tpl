@@ -16,17 +16,14 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 labels:
-  {{- include "nodeipam-ctl.programLabels" . | nindent 2 }}
-  {{- with $program.podLabels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- include "nodeipam-ctl.programLabels" (append . $program.podLabels) | nindent 2 }}
 {{- end }}
 
 {{/* Where the Pod may run, as whom, on which network. */}}
 {{- define "nodeipam-ctl.podSpec" -}}
 {{- $root := index . 0 }}
 {{- $program := index $root.Values (index . 1) }}
-serviceAccountName: {{ include "nodeipam-ctl.serviceAccountName" . }}
+serviceAccountName: {{ include "nodeipam-ctl.serviceAccountName" . | quote }}
 automountServiceAccountToken: true
 # Both programs work before there is a pod network: they make it.
 hostNetwork: true
@@ -37,7 +34,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $program.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $program.podSecurityContext }}
 securityContext:
