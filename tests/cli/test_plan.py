@@ -168,6 +168,16 @@ async def test_reads_a_file_from_standard_input(operator: Operator, monkeypatch:
     [
         pytest.param("", "no ClusterCIDR in it", id="an empty file"),
         pytest.param("{a: [", "neither YAML nor JSON at line", id="no YAML"),
+        pytest.param(
+            "a0: &a0 [lol, lol]\n" + "".join(f"a{i}: &a{i} [{f'*a{i - 1},' * 9}]\n" for i in range(1, 12)),
+            "its aliases stand for more than 1 MiB",
+            id="a billion laughs",
+        ),
+        pytest.param(
+            CHANGED + "x: &x {a: {b: *x}}\n" + 100 * "# \n",
+            "the alias *x stands for what it lies in",
+            id="a loop",
+        ),
         pytest.param("[" * 100_000, "nested deeper than 100 levels", id="nested beyond the C stack"),
         pytest.param("text", "not an object", id="a text"),
         pytest.param("kind: Pod\napiVersion: v1\n", "it is Pod of v1; only ClusterCIDRs", id="another kind"),

@@ -9,7 +9,7 @@ import msgspec
 import yaml
 
 from nodeipam_ctl.demo.apiserver.errors import Json
-from nodeipam_ctl.kube.wire.yaml_text import TooDeep, check_depth
+from nodeipam_ctl.kube.wire.yaml_text import TooAliased, TooDeep, check_shape
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
@@ -59,10 +59,12 @@ def decode_yaml(raw: bytes) -> Any:
         Unreadable: not YAML.
     """
     try:
-        check_depth(raw, _MAX_DEPTH)
+        check_shape(raw, _MAX_DEPTH)
         return yaml.load(raw, Loader=_JsonLikeLoader)  # noqa: S506  (a SafeLoader without timestamps)
     except TooDeep as exc:
         raise Unreadable(f"error converting YAML to JSON: {_TOO_DEEP}") from exc
+    except TooAliased as exc:
+        raise Unreadable("error converting YAML to JSON: yaml: document contains excessive aliasing") from exc
     except yaml.YAMLError as exc:
         raise Unreadable(f"error converting YAML to JSON: {' '.join(str(exc).split())}") from exc
 

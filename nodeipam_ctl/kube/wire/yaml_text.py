@@ -1,4 +1,8 @@
-"""How is YAML read so that no text can end the process? Depth is counted before libyaml's loader, which recurses in C, sees it."""
+"""How is YAML read so that no text can end the process? Its shape is looked at before it is loaded.
+
+libyaml's loader recurses in C, so depth is counted first. Aliases are loaded as references and cost nothing there, but
+whoever writes the value out afterwards writes all they stand for: a few lines can stand for gigabytes.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +13,19 @@ import yaml
 MOST_DEPTH: Final = 100
 """Of files that people write; a ClusterCIDR is 7 deep, a kubeconfig 6."""
 
+MOST_ALIASED: Final = 1 << 20
+"""How many characters all aliases of a text may stand for; people alias a selector or two."""
+
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where PyYAML was built with it: ten times faster."""
 
 
 class TooDeep(ValueError):
     """Nested deeper than anything that makes sense; libyaml's loader would overflow the C stack, and the process die."""
+
+
+class TooAliased(ValueError):
+    """Its aliases stand for more than anything that makes sense, or for themselves."""
 
 
 class NotYAML(ValueError):
@@ -28,29 +39,51 @@ def documents(raw: bytes) -> list[Any]:
         NotYAML: it is none, or is nested beyond reason.
     """
     try:
-        check_depth(raw, MOST_DEPTH)
+        check_shape(raw, MOST_DEPTH)
         return list(yaml.load_all(raw, Loader=_LOADER))
-    except TooDeep as exc:
+    except (TooDeep, TooAliased) as exc:
         raise NotYAML(f"not YAML that anybody means: {exc}") from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
         mark = getattr(exc, "problem_mark", None)
         raise NotYAML(f"not YAML{f' at line {mark.line + 1}' if mark is not None else ''}") from exc
 
 
-def check_depth(raw: bytes, most: int) -> None:
-    """Refuses nesting deeper than `most` levels.
+def check_shape(raw: bytes, most_depth: int) -> None:
+    """Refuses nesting deeper than `most_depth` levels, and aliases that stand for more than `MOST_ALIASED` characters.
 
     Raises:
-        TooDeep: it is.
+        TooDeep: it is nested deeper.
+        TooAliased: the aliases stand for more, or one for what it lies in.
         yaml.YAMLError: the text cannot be parsed.
     """
-    if len(raw) <= most:
+    if len(raw) <= most_depth:
         return
-    depth = 0
+    aliased = 0
+    sizes: dict[str, int] = {}  # of what the anchors name, written out; a few characters more than it is
+    total = 0
+    begun: list[tuple[str | None, int]] = []
     for event in yaml.parse(raw, Loader=_LOADER):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > most:
-                raise TooDeep(f"nested deeper than {most} levels")
+        if isinstance(event, yaml.ScalarEvent):
+            size = len(event.value) + 1
+            total += size
+            if event.anchor:
+                sizes[event.anchor] = size
+        elif isinstance(event, yaml.CollectionStartEvent):
+            begun.append((event.anchor, total))
+            if event.anchor:
+                sizes.pop(event.anchor, None)
+            total += 1
+            if len(begun) > most_depth:
+                raise TooDeep(f"nested deeper than {most_depth} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            anchor, before = begun.pop()
+            if anchor:
+                sizes[anchor] = total - before
+        elif isinstance(event, yaml.AliasEvent):
+            if any(anchor == event.anchor for anchor, _ in begun) and event.anchor not in sizes:
+                raise TooAliased(f"the alias *{event.anchor} stands for what it lies in")
+            size = sizes.get(event.anchor or "", 0)  # what is not there, the loader reports
+            total += size
+            aliased += size
+            if aliased > MOST_ALIASED:
+                raise TooAliased(f"its aliases stand for more than {MOST_ALIASED >> 20} MiB")
