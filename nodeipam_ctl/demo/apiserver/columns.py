@@ -33,6 +33,9 @@ def _created(obj: Json) -> Any:
 
 
 _AGE: Final = Cell(name="Age", read=_created, is_age=True, description=_CREATED_HELP)
+_ROLE: Final = Cell(
+    name="Role", read=lambda obj: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}", description="Role"
+)
 
 
 def _node_status(node: Json) -> str:
@@ -224,22 +227,8 @@ BUILTIN_COLUMNS: Final[dict[tuple[str, str], tuple[Cell, ...]]] = {
     ("rbac.authorization.k8s.io", "roles"): (
         Cell(name="Created At", read=_created, type="date", description=_CREATED_HELP),
     ),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): (
-        Cell(
-            name="Role",
-            read=lambda obj: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}",
-            description="Role",
-        ),
-        _AGE,
-    ),
-    ("rbac.authorization.k8s.io", "rolebindings"): (
-        Cell(
-            name="Role",
-            read=lambda obj: f"{obj['roleRef']['kind']}/{obj['roleRef']['name']}",
-            description="Role",
-        ),
-        _AGE,
-    ),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): (_ROLE, _AGE),
+    ("rbac.authorization.k8s.io", "rolebindings"): (_ROLE, _AGE),
     ("apiextensions.k8s.io", "customresourcedefinitions"): (
         Cell(name="Created At", read=_created, type="date", description=_CREATED_HELP),
     ),
