@@ -74,14 +74,23 @@ async def volley(
     """
     found: dict[Address, Answer] = {}
     asked = tuple(dict.fromkeys(targets))
-    async with asyncio.TaskGroup() as tasks:
-        for version, protocol in _PROTOCOLS.items():
-            mine = [target for target in asked if target.version == version]
-            if mine:
-                work = _of_one_family(
-                    mine, protocol, found, udp=udp, timeout_s=timeout_s, source=str(sources.get(version, ""))
-                )
-                tasks.create_task(work)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for version, protocol in _PROTOCOLS.items():
+                mine = [target for target in asked if target.version == version]
+                if mine:
+                    work = _of_one_family(
+                        mine,
+                        protocol,
+                        found,
+                        udp=udp,
+                        timeout_s=timeout_s,
+                        source=str(sources.get(version, "")),
+                    )
+                    tasks.create_task(work)
+    except ExceptionGroup as group:  # what one family may not, the other may not either
+        refused, _ = group.split(Permanent)
+        raise refused.exceptions[0] if refused is not None else group  # noqa: B904 - the same error, unwrapped
     return found
 
 

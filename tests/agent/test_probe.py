@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from tests.agent.cluster import Agent, Cluster, until
@@ -70,3 +74,36 @@ def test_nothing_is_asked_by_default(cluster: Cluster) -> None:
     _, (agent, _) = two(cluster)
 
     assert "probe" not in agent.get("/metrics")[1]
+
+
+def test_without_the_capability_for_it_nobody_is_asked_and_all_else_goes_on(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.add("n1", pod_cidrs=("10.244.1.0/24", "fd00:244:0:1::/64"), addresses=("192.0.2.11",))
+    cluster.add("n2", pod_cidrs=("10.244.2.0/24",), addresses=("192.0.2.12",))
+    cluster.add("n3", pod_cidrs=("fd00:244:0:3::/64",), addresses=("192.0.2.13", "fd00:10::13"))
+    host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
+    config = tmp_path / "kubeconfig"
+    cluster.api.write_kubeconfig(config)
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            host.inside(
+                *("setpriv", "--pdeathsig", "KILL", "--bounding-set", "-net_raw"),
+                *(sys.executable, "-m", "nodeipam_ctl", "agent", "--node-name", "n1", "--feed", "nodes"),
+                *("--kubeconfig", str(config), "--cni-conf-dir", str(tmp_path / "net.d")),
+                *("--log-format", "json", "--probe", "icmp", *_FAST),
+            ),
+            stdout=stream,
+            stderr=stream,
+        )
+    agent = Agent(host, process, tmp_path, log)
+    try:
+        until(lambda: agent.lines("probe_failed"), "it is said")
+        turns = agent.metric("nodeipam_turn_seconds_count")
+        cluster.remove("n2")
+        until(lambda: agent.metric("nodeipam_turn_seconds_count") > turns, "turns go on")
+        (said,) = agent.lines("probe_failed")
+        assert "CAP_NET_RAW" in said["reason"]
+    finally:
+        assert agent.stop() == 0
