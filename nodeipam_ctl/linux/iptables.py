@@ -79,7 +79,11 @@ def _run(command: list[str], text: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise Permanent(f"{command[0]}: {exc}") from exc
     if done.returncode != 0:
-        raise Permanent(
-            f"{command[0]}: {done.stderr.strip().partition(chr(10))[0] or 'failed without a word'}"
-        )
+        raise Permanent(f"{command[0]}: {_reason(done.stderr)}")
     return done.stdout
+
+
+def _reason(stderr: str) -> str:
+    if "Permission denied" in stderr:
+        return "permission denied: iptables needs CAP_NET_RAW besides CAP_NET_ADMIN"
+    return stderr.strip().partition("\n")[0] or "failed without a word"

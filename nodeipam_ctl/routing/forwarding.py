@@ -60,7 +60,7 @@ def dropping(
                 code="ForwardUnknown",
                 subject="host/forward",
                 message=f"whether somebody's chain drops pods' packets cannot be seen: {problem}",
-                remedy="install what is named, or accept the pod network in that chain yourself",
+                remedy="install or grant what is named, or accept the pod network in that chain yourself",
             ),
         )
     ranges = ", ".join(map(str, cluster_cidrs)) or "the pod network"
