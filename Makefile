@@ -1,5 +1,5 @@
 # Everything sets itself up: Debian packages (as root), .venv from requirements-dev.lock, then the work itself.
-# `make demo ARGS="--nodes 6 --keep"`, `make test ARGS="tests/ipam -k exhausted"`.
+# `make demo ARGS="--nodes 6 --keep"`, `make test ARGS="tests/ipam -k refuse"`.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -35,7 +35,7 @@ lint: .venv/.made ## Check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/.made ## Measure; ARGS="controller --nodes 5000" runs one of them
+bench: .venv/.made ## Measure; ARGS="controller nodes=5000" runs one of them
 	@scripts/debian-packages demo bench
 	$(BIN)/python tests/bench $(ARGS)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from nodeipam_ctl.cli import flags, shell
-from nodeipam_ctl.cli.render import Document, finding_document, findings_table, show
+from nodeipam_ctl.cli.render import Document, finding_document, findings_table, many, show
 from nodeipam_ctl.cli.snapshot import Snapshot, read
 from nodeipam_ctl.ipam.audit import audit
 from nodeipam_ctl.kube.client import Client
@@ -73,14 +73,10 @@ def _document(snapshot: Snapshot, findings: tuple[Finding, ...], errors: int) ->
 def _text(snapshot: Snapshot, findings: tuple[Finding, ...], errors: int) -> str:
     looked = ", ".join(
         (
-            _many(len(snapshot.nodes), "node"),
-            _many(len(snapshot.pools), "ClusterCIDR"),
-            _many(len(snapshot.pages or ()), "ledger page"),
+            many(len(snapshot.nodes), "node"),
+            many(len(snapshot.pools), "ClusterCIDR"),
+            many(len(snapshot.pages or ()), "ledger page"),
         )
     )
-    totals = f"{_many(errors, 'error')}, {_many(len(findings) - errors, 'warning')} ({looked})"
+    totals = f"{many(errors, 'error')}, {many(len(findings) - errors, 'warning')} ({looked})"
     return f"{findings_table(findings)}\n\n{totals}" if findings else totals
-
-
-def _many(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -9,6 +9,7 @@ import click
 
 from nodeipam_ctl.cli import flags
 from nodeipam_ctl.cli.flags import flag
+from nodeipam_ctl.cli.render import many
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.settings import AgentSettings
 
@@ -54,9 +55,9 @@ def command(
         if not yes:
             if not sys.stdin.isatty():
                 raise UsageError("cleanup asks before it removes: run it on a terminal, or with --yes")
-            click.confirm(f"Remove these {len(plan)} objects?", abort=True)
+            click.confirm(f"Remove {many(len(plan), 'object')}?", abort=True)
         outcome = remove(host, plan)
     for change, error in outcome.failed:
         print(f"failed: {change}: {error}", file=sys.stderr)
-    print(f"removed {len(outcome.done)} objects")
+    print(f"removed {many(len(outcome.done), 'object')}")
     return 1 if outcome.failed else 0

@@ -13,7 +13,7 @@ import click
 
 from nodeipam_ctl.cli import shell
 from nodeipam_ctl.cli.flags import flag, object_name
-from nodeipam_ctl.cli.render import as_json, as_yaml, count, findings_table, safe, say, table
+from nodeipam_ctl.cli.render import as_json, as_yaml, count, findings_table, many, safe, say, table
 from nodeipam_ctl.cli.snapshot import Snapshot, read
 from nodeipam_ctl.errors import AlreadyExists, NodeIPAMError, NotFound, OutcomeUnknown, Permanent, UsageError
 from nodeipam_ctl.ipam import kcm_flags
@@ -178,7 +178,7 @@ def _text(found: Takeover, wanted: Sequence[ClusterCIDR], after: dict[PoolName, 
     counts = f"{found.fitting} fit, {misfits} do not, {found.without} have no podCIDRs yet"
     parts = [
         table(("CLUSTERCIDR", "ACTION", "FAMILY", "RANGES", "MASK", "EXCLUDE", "NODES", "FITS"), rows),
-        f"{found.nodes} nodes: {counts}",
+        f"{many(found.nodes, 'node')}: {counts}",
     ]
     if found.refusals:
         parts.append(findings_table(found.refusals))

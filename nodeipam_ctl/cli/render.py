@@ -62,6 +62,11 @@ def finding_document(finding: Finding) -> Document:
     }
 
 
+def many(number: int, noun: str) -> str:
+    """One node, two nodes."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def count(number: int) -> str:
     """A number a person can read: large ones as the power of two that they are, or are close to."""
     if number < 1 << 24:

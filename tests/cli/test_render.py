@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nodeipam_ctl.cli.render import as_json, as_yaml, count, facts, safe, span, table
+from nodeipam_ctl.cli.render import as_json, as_yaml, count, facts, many, safe, span, table
 
 TEXT = st.text(st.characters(codec=None))
 
@@ -95,3 +95,8 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(("number", "text"), [(0, "0 nodes"), (1, "1 node"), (2, "2 nodes")])
+def test_one_of_a_thing_is_not_many(number: int, text: str) -> None:
+    assert many(number, "node") == text
