@@ -68,7 +68,7 @@ class AgentSettings:
         metrics_address: as in the controller.
         audit_period_s: how often the whole host state is compared again, without any event; jittered by 20 %.
         mass_removal_delay_s: after how long a second complete list is asked for when a mass removal is held.
-        route_metric: metric of our routes; never 0, which IPv6 would turn into 1024.
+        route_metric: metric of our routes, to which IPv4 adds up to 63; never 0, which IPv6 would turn into 1024.
         service_cidrs: ranges that no peer may claim.
         cni_flavour: which built-in conflist, "ptp" or "bridge"; `cni_template` replaces both.
         cni_data_dir: host-local's dataDir; None is the plugin's own default, which is one for the whole machine.

@@ -214,6 +214,8 @@ class Agent:
             await self._no_turn(str(exc))
             return None
         ended_s = time.monotonic()
+        if self._reconciler.entries.differed:
+            self._disturb()
         self._legacy.turn(turn)
         if disturbed_s is None and doubtful and turn.outcome.done:
             disturbed_s, self._disturbed_s = self._disturbed_s, None  # it was heard of while the turn ran

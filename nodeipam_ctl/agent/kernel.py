@@ -134,9 +134,8 @@ def mark(reconciler: Reconciler, messages: Iterable[Message], *, echo_port: int)
                 if _INDEX.unpack_from(message.body)[0] in ours:
                     dirty.kinds.update(_ON_DEVICE)
             case rtnl.RTM_NEWNEIGH | rtnl.RTM_DELNEIGH:
-                if rtnl.neighbour_device(message.body) not in ours:
+                if not reconciler.entries.heard(message):
                     continue
-                dirty.kinds.add(Kind.FDB if message.body[0] == rtnl.AF_BRIDGE else Kind.NEIGHBOUR)
             case 80:  # RTM_NEWNETCONF: forwarding and the like
                 dirty.facts = True
                 dirty.kinds.add(Kind.SYSCTL)

@@ -7,9 +7,10 @@ its own writes since; `Dirty` says which parts of that a kernel event has made d
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
+from nodeipam_ctl.agent.doubt import Dirty, EntryEvents
 from nodeipam_ctl.errors import NodeIPAMError, NotFound, Permanent, Transient
 from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
@@ -94,22 +95,6 @@ class Turn:
     messages: int = 0
 
 
-@dataclass(slots=True)
-class Dirty:
-    """Which parts of what we know of the host are doubtful. Set by the event loop, cleared by the thread that reads."""
-
-    kinds: set[Kind] = field(default_factory=lambda: set(Kind))
-    facts: bool = True
-
-    def everything(self) -> None:
-        """Something was lost or long ago: read all of it again."""
-        self.kinds.update(Kind)
-        self.facts = True
-
-    def __bool__(self) -> bool:
-        return self.facts or bool(self.kinds)
-
-
 class _Wanted:
     """The destinations of a state's routes, found when somebody asks."""
 
@@ -139,6 +124,7 @@ class Reconciler:
         self._template = template
         self._memo = Memo()
         self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
+        self.entries = EntryEvents(self.dirty, self._observed)
         self._foreign: tuple[Route, ...] = ()
         self._leftovers: dict[Key, HostObject] = {}
         self._forward_problem = ""
@@ -155,6 +141,13 @@ class Reconciler:
             NodeIPAMError: the host could not be read, so nothing was changed in this pass.
         """
         assert snapshot.lists > 0, "nothing may be removed before the first complete list"
+        self.entries.turn_begins()
+        try:
+            return self._turn(snapshot)
+        finally:
+            self.entries.turn_ends(self._host.indexes(self.devices))
+
+    def _turn(self, snapshot: Snapshot) -> Turn:
         outcome = Outcome()
         messages = self._host.messages
         refused: list[tuple[HostChange, NodeIPAMError]] = []

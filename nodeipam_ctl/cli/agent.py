@@ -96,7 +96,7 @@ from nodeipam_ctl.settings import AgentSettings
     "--route-metric",
     type=click.IntRange(1, 2**31),
     default=100,
-    help="Metric of our routes; vxlan-gpe adds 0 to 63.",
+    help="Metric of our routes; for IPv4, 0 to 63 is added, always the same for a podCIDR.",
 )
 @flags.route_table
 @flags.service_cidr

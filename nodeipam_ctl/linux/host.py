@@ -322,6 +322,10 @@ class Host:
         found = files.read_sysctl(self._proc_sys_dir, sysctl)
         return found.value if found else ""
 
+    def indexes(self, devices: frozenset[str]) -> dict[int, str]:
+        """Those of the devices that exist, by index, as they were read last."""
+        return self._name_of(devices)
+
     def _name_of(self, only: frozenset[str] | None = None) -> dict[int, str]:
         return {d.index: name for name, d in self._devices.items() if only is None or name in only}
 

@@ -23,7 +23,7 @@ from nodeipam_ctl.linux.netlink import (
 )
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
-from nodeipam_ctl.routing.state import FdbEntry, InterfaceAddress, Neighbour, Route, RouteType
+from nodeipam_ctl.routing.state import FdbEntry, InterfaceAddress, Key, Kind, Neighbour, Route, RouteType
 from nodeipam_ctl.routing.tunnels import Encap
 
 RTM_NEWADDR, RTM_DELADDR, RTM_GETADDR = 20, 21, 22
@@ -190,10 +190,24 @@ def decode_address(body: memoryview) -> tuple[int, Address, int] | None:
     return index, address(bytes(mine)), prefix_length
 
 
-def neighbour_device(body: memoryview) -> int:
-    """The device index of a neighbour or FDB message."""
-    index: int = _NEIGHBOUR_HEADER.unpack_from(body)[1]
-    return index
+def decode_entry(
+    body: memoryview, name_of: Mapping[int, str]
+) -> tuple[Kind, Key | None, Neighbour | FdbEntry | None]:
+    """What a neighbour or FDB message is about: the key that an entry of ours would have, and the entry if it is one we would make.
+
+    The key is None for a device that is not in `name_of`, or where nothing of ours could stand.
+    """
+    family, index, _, _, _ = _NEIGHBOUR_HEADER.unpack_from(body)
+    kind = Kind.FDB if family == AF_BRIDGE else Kind.NEIGHBOUR
+    if index not in name_of:
+        return kind, None, None
+    found = attributes(body[12:])
+    if kind is Kind.FDB:
+        mac = _mac(found.get(_NDA_LLADDR))
+        return kind, Key(kind, name_of[index], mac) if mac else None, decode_fdb(body, name_of)
+    dst = found.get(_NDA_DST)
+    key = Key(kind, name_of[index], bytes(dst)) if dst is not None else None
+    return kind, key, decode_neighbour(body, name_of)
 
 
 def address(packed: bytes) -> Address:

@@ -59,7 +59,7 @@ def test_takes_over_routes_and_files_of_a_predecessor(
     until(lambda: not (directory / conflist).exists(), "the predecessor's is gone")
     until(lambda: "10.244.77.0/24" not in host.run("ip", "route"), "its stale route is gone")
     until(lambda: agent.lines("node_ready"), "the first turn is told")
-    assert host.routes() == ["10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100", SINK]
+    assert host.routes() == ["10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102", SINK]
     kept = [line.split()[0] for line in host.run("ip", "route").splitlines() if "proto 112" not in line]
     assert kept == ["10.244.78.0/24", "192.0.2.0/24", "203.0.113.0/24"]
     assert (directory / "99-other.conflist").exists()

@@ -20,10 +20,10 @@ SINKS = [
     "unreachable fd00:244:0:1::/64 dev lo metric 4278198272 pref medium",
 ]
 TO_N2 = [
-    "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100",
+    "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102",
     "fd00:244:0:2::/64 via fd00:10::12 dev eth0 metric 100 pref medium",
 ]
-TO_N3 = ["10.244.3.0/24 via 192.0.2.13 dev eth0 metric 100"]
+TO_N3 = ["10.244.3.0/24 via 192.0.2.13 dev eth0 metric 103"]
 
 
 def test_programs_routes_and_writes_the_conflist_last(cluster: Cluster) -> None:
@@ -125,7 +125,7 @@ def test_never_touches_a_foreign_route_and_takes_its_place_once_it_is_gone(clust
     for name, fields in (("n1", N1), ("n2", N2), ("n3", N3)):
         cluster.add(name, **fields)
     host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
-    host.run("ip", "route", "add", "10.244.2.0/24", "via", "192.0.2.99", "proto", "static", "metric", "100")
+    host.run("ip", "route", "add", "10.244.2.0/24", "via", "192.0.2.99", "proto", "static", "metric", "102")
     agent = cluster.start_agent(host, "n1")
     until(agent.conflist.exists, "the conflist is there")
     assert host.routes() == sorted(TO_N2[1:] + TO_N3 + SINKS)
@@ -145,7 +145,7 @@ def test_heals_what_somebody_else_breaks_within_200_ms(cluster: Cluster) -> None
     until(lambda: host.routes() == wanted, "the host is as wanted")
     for script in (
         "ip route del 10.244.2.0/24",
-        "ip route replace 10.244.3.0/24 via 192.0.2.12 proto 112 metric 100",
+        "ip route replace 10.244.3.0/24 via 192.0.2.12 proto 112 metric 103",
         "ip route del unreachable 10.244.1.0/24 metric 4278198272",
         "sysctl -qw net.ipv4.ip_forward=0",
         "ip link set eth0 down; ip link set eth0 up; ip -6 address add fd00:10::11/64 dev eth0 nodad",

@@ -19,8 +19,8 @@ def ping(host: Namespace, source: str, target: str) -> bool:
 @pytest.mark.parametrize(
     ("backend", "route"),
     [
-        ("host-gw", "10.244.2.0/24 via inet6 fd00:10::12 dev eth0 metric 100"),
-        ("vxlan", "10.244.2.0/24 via 10.244.2.0 dev nictl-v6.1 metric 100 onlink"),
+        ("host-gw", "10.244.2.0/24 via inet6 fd00:10::12 dev eth0 metric 102"),
+        ("vxlan", "10.244.2.0/24 via 10.244.2.0 dev nictl-v6.1 metric 102 onlink"),
         (
             "vxlan-gpe",
             "10.244.2.0/24 encap ip6 id 1 src :: dst fd00:10::12 hoplimit 0 tc 0 csum dev nictl-gpe scope link metric 102",

@@ -13,7 +13,7 @@ from tests.agent.cluster import Cluster, until
 pytestmark = pytest.mark.kernel
 
 SINK = "unreachable 10.244.1.0/24 metric 4278198272"
-TO_N2 = "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100"
+TO_N2 = "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102"
 
 
 def storm(count: int, verb: str) -> str:
@@ -79,7 +79,8 @@ def test_killed_at_any_moment_it_ends_as_wanted(cluster: Cluster) -> None:
         agent.stop(signal.SIGKILL)
     agent = cluster.start_agent(host, "n1", "--backend", "vxlan", "--mass-removal-delay", "0.5")
     wanted = sorted(
-        [f"10.244.{n}.0/24 via 10.244.{n}.0 dev nictl.1 metric 100 onlink" for n in present] + [SINK]
+        [f"10.244.{n}.0/24 via 10.244.{n}.0 dev nictl.1 metric {100 + n % 64} onlink" for n in present]
+        + [SINK]
     )
     until(lambda: host.routes() == wanted, "the routes are as wanted", timeout_s=15)
     fdb = [x for x in host.run("bridge", "fdb", "show", "dev", "nictl.1").splitlines() if "dst" in x]

@@ -56,7 +56,7 @@ def test_the_plan_is_what_the_agent_then_does(cluster: Cluster, tmp_path: Path) 
     cluster.add("n1", **N1)
     cluster.add("n2", **N2)
     host = cluster.segment.host("192.0.2.11/24")
-    host.run("ip", "route", "add", "10.244.9.0/24", "via", "192.0.2.12", "proto", "112", "metric", "100")
+    host.run("ip", "route", "add", "10.244.9.0/24", "via", "192.0.2.12", "proto", "112", "metric", "109")
     config = tmp_path / "kubeconfig"
     cluster.api.write_kubeconfig(config)
     flags = (
@@ -74,14 +74,14 @@ def test_the_plan_is_what_the_agent_then_does(cluster: Cluster, tmp_path: Path) 
     changes = [text.partition("  #")[0] for text in shown.stdout.splitlines()]
     assert changes == [
         "~ sysctl net.ipv4.ip_forward = 1",
-        "+ route 10.244.2.0/24 via 192.0.2.12 dev eth0 proto 112 metric 100",
+        "+ route 10.244.2.0/24 via 192.0.2.12 dev eth0 proto 112 metric 102",
         "+ route unreachable 10.244.1.0/24 proto 112 metric 4278198272",
         "+ nft table inet nodeipam (17 lines)",
-        "- route 10.244.9.0/24 via 192.0.2.12 dev eth0 proto 112 metric 100",
+        "- route 10.244.9.0/24 via 192.0.2.12 dev eth0 proto 112 metric 109",
     ]
     settings = nodeipam_ctl(host, "agent", *flags, "--print-sysctls")
     assert settings.stdout == "net.ipv4.ip_forward = 1  # now: 0\n"
-    assert host.routes() == ["10.244.9.0/24 via 192.0.2.12 dev eth0 metric 100"], "nothing was changed"
+    assert host.routes() == ["10.244.9.0/24 via 192.0.2.12 dev eth0 metric 109"], "nothing was changed"
 
 
 def test_cleanup_removes_everything_of_ours_and_nothing_else(cluster: Cluster, tmp_path: Path) -> None:
@@ -160,13 +160,13 @@ def test_peers_come_from_the_ledger_as_well(cluster: Cluster) -> None:
     agent = cluster.start_agent(host, "n1", "--feed", "slices")
     until(agent.conflist.exists, "the conflist is there")
     sink = "unreachable 10.244.1.0/24 metric 4278198272"
-    assert host.routes() == ["10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100", sink]
+    assert host.routes() == ["10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102", sink]
     resting = {**theirs, "state": "Resting", "reusableAt": "2030-01-01T00:00:00Z"}
     more = line(cluster, "10.244.130.0/25", "n2", "192.0.2.12")
     cluster.apply(page("10.244.130.0-24", "10.244.130.0/24", more))
     cluster.apply(page("10.244.0.0-20", "10.244.0.0/20", ours, resting))
     until(
-        lambda: host.routes() == ["10.244.130.0/25 via 192.0.2.12 dev eth0 metric 100", sink],
+        lambda: host.routes() == ["10.244.130.0/25 via 192.0.2.12 dev eth0 metric 104", sink],
         "the routes follow the ledger",
     )
 
@@ -194,7 +194,7 @@ def test_a_line_and_a_page_that_make_no_sense_are_named_and_the_others_used(clus
     host = cluster.segment.host("192.0.2.11/24")
     agent = cluster.start_agent(host, "n1", "--feed", "slices")
     until(agent.conflist.exists, "the conflist is there")
-    assert host.routes()[0] == "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100"
+    assert host.routes()[0] == "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102"
     assert {finding["subject"] for finding in agent.lines("finding")} == {
         "podcidrslice/10.244.0.0-20",
         "podcidrslice/nonsense",
@@ -209,7 +209,7 @@ def test_a_line_and_a_page_that_make_no_sense_are_named_and_the_others_used(clus
     agent.stop()
     again = cluster.start_agent(host, "n1", "--feed", "slices")
     until(lambda: again.lines("mass_removal_held"), "a page that it never understood may hold any node")
-    assert host.routes()[1] == "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100"
+    assert host.routes()[1] == "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102"
     cluster.apply(page("10.244.0.0-20", "10.244.0.0/20", ours))
     until(lambda: len(host.routes()) == 2, "the corrected page lets the route go")
 

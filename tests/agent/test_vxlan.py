@@ -10,7 +10,7 @@ import pytest
 from nodeipam_ctl.model import NodeUID
 from nodeipam_ctl.prefixes import Family
 from nodeipam_ctl.routing.backends.vxlan import vtep_mac
-from tests.agent.cluster import Agent, Cluster, until
+from tests.agent.cluster import Agent, Cluster, node, until
 from tests.linux.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
@@ -58,6 +58,37 @@ def neighbours(host: Namespace, device: str) -> list[str]:
     return sorted(f"{entry['dst']} {entry['lladdr']}" for entry in found)
 
 
+def test_a_peer_costs_three_messages_and_its_echo_none(cluster: Cluster) -> None:
+    host, agent = start(cluster, "n1")["n1"]
+    counted = "nodeipam_netlink_messages_total"
+    until(lambda: agent.metric("nodeipam_peers") == 2, "both peers are known")
+    messages = agent.metric(counted)
+
+    def present(*names: str) -> None:
+        wanted = {f"10.244.{name[1:]}.0/24" for name in names}
+        until(
+            lambda: wanted == {route.split()[0] for route in host.routes()} - {"unreachable"},
+            f"routes to {', '.join(names)}",
+        )
+
+    for step, number in enumerate((4, 5, 6), 1):
+        cluster.add_many(
+            [node(f"n{number}", pod_cidrs=(f"10.244.{number}.0/24",), addresses=("192.0.2.12",))]
+        )
+        present("n2", "n3", *(f"n{n}" for n in range(4, number + 1)))
+        # An answer from somebody on the segment is an event as well, about a neighbour that is none of ours.
+        host.run("ping", "-c", "1", "-W", "2", "192.0.2.1")
+        host.run("ip", "neighbour", "flush", "dev", "eth0")
+        until(lambda: agent.metric(counted) >= messages + 3 * step, "it is counted")  # noqa: B023
+    for number in (6, 5, 4):
+        cluster.remove(f"n{number}")
+        present("n2", "n3", *(f"n{n}" for n in range(4, number)))
+    until(lambda: agent.metric("nodeipam_peers") == 2, "the others are gone")
+    assert agent.metric(counted) == messages + 18
+    host.run("ip", "neighbour", "del", "10.244.2.0", "dev", "nictl.1")
+    until(lambda: len(neighbours(host, "nictl.1")) == 2, "what is news is still noticed")
+
+
 def test_programs_what_flanneld_would(cluster: Cluster) -> None:
     nodes = start(cluster, "n1", "n2", "n3")
     host, agent = nodes["n1"]
@@ -69,8 +100,8 @@ def test_programs_what_flanneld_would(cluster: Cluster) -> None:
     assert link["address"] == mac(cluster, "n1")
     assert "10.244.1.0/32" in host.run("ip", "-o", "address", "show", "dev", "nictl.1")
     assert host.routes() == [
-        "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 100 onlink",
-        "10.244.3.0/24 via 10.244.3.0 dev nictl.1 metric 100 onlink",
+        "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 102 onlink",
+        "10.244.3.0/24 via 10.244.3.0 dev nictl.1 metric 103 onlink",
         SINK,
     ]
     assert neighbours(host, "nictl.1") == [
@@ -132,8 +163,8 @@ def test_heals_device_entries_and_values(cluster: Cluster) -> None:
 def test_direct_routing_follows_the_peer_across_subnets(cluster: Cluster) -> None:
     nodes = start(cluster, "n1", "n2", "n3", flags=("--backend", "vxlan", "--direct-routing"))
     host, _ = nodes["n1"]
-    tunnelled = "10.244.3.0/24 via 10.244.3.0 dev nictl.1 metric 100 onlink"
-    assert host.routes() == ["10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100", tunnelled, SINK]
+    tunnelled = "10.244.3.0/24 via 10.244.3.0 dev nictl.1 metric 103 onlink"
+    assert host.routes() == ["10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102", tunnelled, SINK]
     assert neighbours(host, "nictl.1") == [f"10.244.3.0 {mac(cluster, 'n3')}"]
     assert fdb(host, "nictl.1") == [f"{mac(cluster, 'n3')} 198.51.100.13"]
     assert pings(host, "10.244.1.10", "10.244.2.10")
@@ -144,7 +175,7 @@ def test_direct_routing_follows_the_peer_across_subnets(cluster: Cluster) -> Non
     )
     cluster.add("n2", pod_cidrs=("10.244.2.0/24",), addresses=("198.51.100.12",))
     cluster.start_agent(nodes["n2"][0], "n2", "--backend", "vxlan", "--direct-routing")
-    moved = "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 100 onlink"
+    moved = "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 102 onlink"
     until(lambda: host.routes() == [moved, tunnelled, SINK], "n2 is behind the tunnel")
     until(lambda: pings(host, "10.244.1.10", "10.244.2.10"), "its pods answer again")
 
@@ -156,7 +187,7 @@ def test_a_node_recreated_under_its_name_leaves_nothing_of_the_old_one(cluster: 
     cluster.add("n2", pod_cidrs=("10.244.9.0/24",), addresses=("192.0.2.22",))
     fresh = mac(cluster, "n2")
     until(
-        lambda: "10.244.9.0/24 via 10.244.9.0 dev nictl.1 metric 100 onlink" in host.routes(),
+        lambda: "10.244.9.0/24 via 10.244.9.0 dev nictl.1 metric 109 onlink" in host.routes(),
         "the new block has a route",
     )
     until(lambda: len(host.routes()) == 3, "the old block has none")

@@ -186,7 +186,7 @@ def test_pods_reach_each_other_and_the_wire_shows_nothing(lab: Lab) -> None:
     assert json.loads(lab.agents["n1"].conflist.read_text())["plugins"][0]["mtu"] == 1420
     assert n1.routes() == sorted(
         (
-            "10.244.2.0/24 dev nictl-wg scope link metric 100",
+            "10.244.2.0/24 dev nictl-wg scope link metric 102",
             "fd00:244:0:2::/64 dev nictl-wg metric 100 pref medium",
             *SINKS,
         )
@@ -223,7 +223,7 @@ def test_peers_come_move_and_go_and_broken_ones_hurt_nobody_else(lab: Lab) -> No
     agent, machine = lab.agents["n1"], lab.machines["n1"]
 
     lab.register("n3")
-    until(lambda: "unreachable 10.244.3.0/24 metric 100" in machine.routes(), "n3 is closed off")
+    until(lambda: "unreachable 10.244.3.0/24 metric 103" in machine.routes(), "n3 is closed off")
     assert "it publishes no WireGuard key" in agent.log()
     for hostile, reason in (
         ("not base64 at all", "is no WireGuard key"),
@@ -236,7 +236,7 @@ def test_peers_come_move_and_go_and_broken_ones_hurt_nobody_else(lab: Lab) -> No
         assert set(lab.peers("n1")) == {lab.key("n2")}
     lab.register("n3", key=SOMEBODY)
     until(lambda: lab.peers("n1").get(SOMEBODY) == "10.244.3.0/24 fd00:244:0:3::/64", "n3 is a peer")
-    until(lambda: "10.244.3.0/24 dev nictl-wg scope link metric 100" in machine.routes(), "and has a route")
+    until(lambda: "10.244.3.0/24 dev nictl-wg scope link metric 103" in machine.routes(), "and has a route")
     endpoints = machine.run("wg", "show", DEVICE, "endpoints")
     assert f"{SOMEBODY}\t192.0.2.13:51820\n" in endpoints
     assert pings(machine, pod("n1")[0], pod("n2")[0])

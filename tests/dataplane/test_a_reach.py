@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 
 from tests.agent.cluster import until
@@ -24,7 +25,7 @@ def test_every_block_of_a_node_has_a_route_and_loses_it_with_the_node(make_lab: 
     lab.cluster.apply(page("10.244.130.0-24", "10.244.130.0/24", theirs[1]))
     lab.settle("--feed", "slices")
     host = lab.hosts["n1"]
-    routes = [f"{block} via 192.0.2.12 dev eth0 metric 100" for block in blocks]
+    routes = [f"{block} via 192.0.2.12 dev eth0 metric {_metric(block)}" for block in blocks]
     until(lambda: set(routes) <= set(host.routes()), "both blocks have a route")
     lab.cluster.apply(page("10.244.0.0-20", "10.244.0.0/20", *rest))
     lab.cluster.apply(page("10.244.130.0-24", "10.244.130.0/24"))
@@ -41,7 +42,7 @@ def test_a_peer_in_another_subnet_is_named_and_stops_nobody(make_lab: MakeLab) -
     lab.settle("--backend", "host-gw")
     agent = lab.agents["n1"]
     assert host.routes() == [
-        "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 100",
+        "10.244.2.0/24 via 192.0.2.12 dev eth0 metric 102",
         "unreachable 10.244.1.0/24 metric 4278198272",
     ]
     (finding,) = agent.lines("finding")
@@ -78,3 +79,8 @@ def test_a_family_that_comes_later_rewrites_nothing_of_the_first(make_lab: MakeL
     until(lambda: "fd00:244:0:1::/64" in conflist.read_text(), "pods get addresses of both families")
     changes = [e["object"] for e in lab.agents["n1"].lines("host_changed") if e.get("op") == "remove"]
     assert changes == [], "the conflist was there all the time"
+
+
+def _metric(block: str) -> int:
+    network = ip_network(block)
+    return 100 + (int(network.network_address) >> (32 - network.prefixlen)) % 64

@@ -58,7 +58,7 @@ def test_every_single_object_comes_back_with_its_value(make_lab: MakeLab) -> Non
             "sysctl -qw net.ipv4.ip_forward=0",
             "ip neighbour replace 10.244.2.0 lladdr 02:00:00:00:00:98 dev nictl.1 nud permanent",
             f"bridge fdb replace {mac} dst 192.0.2.77 dev nictl.1",
-            "ip route replace 10.244.3.0/24 via 192.0.2.12 proto 112 metric 100",
+            "ip route replace 10.244.3.0/24 via 192.0.2.12 proto 112 metric 103",
             "ip link set nictl.1 mtu 1300",
             "ip link set nictl.1 address 02:00:00:00:00:99",
             "ip link set nictl.1 down",

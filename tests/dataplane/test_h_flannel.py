@@ -52,8 +52,8 @@ def test_a_peer_with_another_backend_is_reached_directly_or_reported(make_lab: M
     )
     lab.settle(*FLAGS)
     assert lab.hosts["n1"].routes() == [
-        "10.244.2.0/24 via 10.244.2.0 dev flannel.1 metric 100 onlink",
-        "10.244.3.0/24 via 192.0.2.13 dev eth0 metric 100",
+        "10.244.2.0/24 via 10.244.2.0 dev flannel.1 metric 102 onlink",
+        "10.244.3.0/24 via 192.0.2.13 dev eth0 metric 103",
         "unreachable 10.244.1.0/24 metric 4278198272",
     ]
     assert {(e["code"], e["subject"]) for e in lab.agents["n1"].lines("finding")} == {
@@ -90,7 +90,7 @@ def test_a_peer_whose_annotations_cannot_be_used_is_skipped_and_stops_nobody(mak
         )
     lab.settle(*FLAGS)
     host, agent = lab.hosts["n1"], lab.agents["n1"]
-    assert "10.244.2.0/24 via 10.244.2.0 dev flannel.1 metric 100 onlink" in host.routes()
+    assert "10.244.2.0/24 via 10.244.2.0 dev flannel.1 metric 102 onlink" in host.routes()
     found = state(host)
     assert f"10.244.2.0 {MAC.format(2)} flannel.1" in found["neighbour"]
     assert f"{MAC.format(2)} 192.0.2.12 flannel.1 permanent" in found["fdb"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Callable
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -19,6 +20,7 @@ from tests.linux.namespaces import Namespace
 MakeLab = Callable[..., Lab]
 _TICKS = os.sysconf("SC_CLK_TCK")
 _AUDITS = 3
+_CHURN_PER_S, _CHURN_S = 50, 60
 
 
 def block(number: int) -> str:
@@ -89,6 +91,10 @@ def test_five_thousand_peers_are_programmed_in_seconds_and_cost_nothing_afterwar
 
 @scenario("M5-churn")
 def test_a_cluster_in_motion_leaves_the_host_right_and_the_agent_small(make_lab: MakeLab) -> None:
+    assert (
+        case("M5-churn")["events"][0]
+        == f"{_CHURN_PER_S} random adds/deletes/moves per second for {_CHURN_S} s"
+    )
     chance = random.Random(3)
     lab = make_lab("n1")
     host = lab.hosts["n1"]
@@ -101,26 +107,32 @@ def test_a_cluster_in_motion_leaves_the_host_right_and_the_agent_small(make_lab:
     agent = lab.agents["n1"]
 
     def wanted() -> set[str]:
-        routes = {f"{block(n)} via {address(n + moved)} dev eth0 metric 100" for n, moved in present.items()}
+        routes = {
+            f"{block(n)} via {address(n + moved)} dev eth0 metric {100 + n % 64}"
+            for n, moved in present.items()
+        }
         return {*routes, "unreachable 10.244.1.0/24 metric 4278198272"}
 
     until(lambda: set(host.routes()) == wanted(), "every peer has its route", timeout_s=20)
     before_mib = memory_mib(agent, "VmRSS")
-    spare = 10_000
-    for step in range(1000):
+    spare, began_s = 10_000, time.monotonic()
+    for step in range(_CHURN_PER_S * _CHURN_S):
+        time.sleep(max(0.0, began_s + step / _CHURN_PER_S - time.monotonic()))  # the scenario's pace
         number = chance.choice(list(present))
-        match step % 3:
-            case 0:
+        match chance.choice(("delete", "add", "move")):
+            case "delete":
                 del present[number]
                 lab.cluster.remove(f"m{number}")
-            case 1:
+            case "add":
                 spare += 1
                 present[spare] = 0
                 lab.cluster.add_many([peer(spare)])
             case _:
-                present[number] = 20_000 - number % 100
+                present[number] = 20_000 - number % 100 + step % 50
                 moved = address(number + present[number])
                 lab.cluster.add(f"m{number}", pod_cidrs=(block(number),), addresses=(moved,))
+    behind_s = time.monotonic() - began_s - _CHURN_S
+    assert behind_s < _CHURN_S / 4, "the cluster moved about as fast as the scenario says"
     until(lambda: set(host.routes()) == wanted(), "the host has followed", timeout_s=30)
     assert memory_mib(agent, "VmRSS") - before_mib < case("M5-churn")["expect"]["rss_growth_mib_max"]
     assert lab.planned("n1") == []

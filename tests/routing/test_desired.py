@@ -145,7 +145,7 @@ def test_ipv4_pods_go_over_an_ipv6_next_hop_when_there_is_no_other() -> None:
         view(peer("n2", "10.244.2.0/24", at=("fd00:10::12",)), own=own, links=(v6_only,)), HOST_GW
     )
     assert str(routes(answer.state)["10.244.2.0/24"]) == (
-        "route 10.244.2.0/24 via inet6 fd00:10::12 dev eth0 proto 112 metric 100"
+        "route 10.244.2.0/24 via inet6 fd00:10::12 dev eth0 proto 112 metric 102"
     )
 
 

@@ -79,7 +79,7 @@ def test_a_peer_with_another_backend_is_reached_directly_or_reported() -> None:
     )
     answer = desired(view(near, far, backend="vxlan", flannel_compat=True), backends.load("vxlan"))
     routes = [str(obj) for obj in answer.state.objects.values() if isinstance(obj, Route) and obj.via]
-    assert routes == ["route 10.244.2.0/24 via 192.0.2.12 dev eth0 proto 112 metric 100"]
+    assert routes == ["route 10.244.2.0/24 via 192.0.2.12 dev eth0 proto 112 metric 102"]
     assert [finding.subject for finding in answer.findings] == ["node/n3"]
 
 

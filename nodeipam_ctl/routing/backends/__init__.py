@@ -18,6 +18,8 @@ from nodeipam_ctl.routing.state import HostObject, Route, Sysctl
 from nodeipam_ctl.routing.view import NodeView, OnLink, Peer, UnderlayLink
 from nodeipam_ctl.settings import AgentSettings
 
+_METRICS = 64
+
 NAMES = ("host-gw", "vxlan", "vxlan-gpe", "wireguard", "none")
 
 
@@ -116,6 +118,22 @@ def devices_of_all(settings: AgentSettings) -> frozenset[str]:
     return frozenset().union(*(load(name).devices(settings) for name in NAMES))
 
 
+def route_metric(settings: AgentSettings, cidr: Network) -> int:
+    """The metric of our route to a podCIDR: with every backend, on every node and at any time the same.
+
+    IPv4 routes get 64 different ones. The kernel shares one record among IPv4 routes with equal next hops and looks for it in a
+    hash table whose key knows the device and the metric, but neither gateway nor tunnel (`fib_info_hashfn`): with one metric
+    every new route is compared with all others, 0.3 s for 5,000 plain routes and 0.94 s for tunnelled ones, and 0.04 and 0.07 s
+    with 64. No two podCIDRs compete, so the metric means nothing among them. IPv6 does not share.
+    """
+    if cidr.version == 6:
+        return settings.route_metric
+    return (
+        settings.route_metric
+        + (int(cidr.network_address) >> (cidr.max_prefixlen - cidr.prefixlen)) % _METRICS
+    )
+
+
 def direct_route(peer: Peer, cidr: Network, vantage: Vantage) -> Route | None:
     """A plain route to a peer on a subnet of ours; None when it is not on one."""
     found = vantage.direct(peer, family_of(cidr))
@@ -124,7 +142,7 @@ def direct_route(peer: Peer, cidr: Network, vantage: Vantage) -> Route | None:
     link, address = found
     settings = vantage.settings
     return Route(
-        dst=cidr, via=address, dev=link.name, metric=settings.route_metric, table=settings.route_table
+        dst=cidr, via=address, dev=link.name, metric=route_metric(settings, cidr), table=settings.route_table
     )
 
 

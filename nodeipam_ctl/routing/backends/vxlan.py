@@ -20,6 +20,7 @@ from nodeipam_ctl.routing.backends import (
     direct_route,
     no_common_underlay,
     quiet_device,
+    route_metric,
     unroutable,
 )
 from nodeipam_ctl.routing.flannel import UNREADABLE
@@ -73,7 +74,7 @@ class VxlanBackend:
                     via=gateway,
                     dev=dev,
                     onlink=True,
-                    metric=settings.route_metric,
+                    metric=route_metric(settings, cidr),
                     table=settings.route_table,
                 ),
             )

@@ -17,6 +17,7 @@ from nodeipam_ctl.routing.backends import (
     Vantage,
     no_common_underlay,
     quiet_device,
+    route_metric,
     unroutable,
 )
 from nodeipam_ctl.routing.peers import bare_claims, held, refusal
@@ -74,11 +75,11 @@ class WireguardBackend:
             closed = Route(
                 dst=cidr,
                 type=RouteType.UNREACHABLE,
-                metric=settings.route_metric,
+                metric=route_metric(settings, cidr),
                 table=settings.route_table,
             )
             return Toward(objects=(closed,), findings=tunnel.findings)
-        route = Route(dst=cidr, dev=DEVICE, metric=settings.route_metric, table=settings.route_table)
+        route = Route(dst=cidr, dev=DEVICE, metric=route_metric(settings, cidr), table=settings.route_table)
         return Toward(objects=(*tunnel, route))
 
     def pod_mtu_bytes(self, vantage: Vantage) -> int | None:

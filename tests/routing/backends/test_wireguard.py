@@ -50,7 +50,7 @@ def test_one_device_one_peer_and_a_route_for_each_pod_cidr() -> None:
         f"allowed ip fd00:244:0:2::/64 dev nictl-wg peer {K2}",
     ]
     assert [route for route in of(answer, Kind.ROUTE) if "unreachable" not in route] == [
-        "route 10.244.2.0/24 dev nictl-wg proto 112 metric 100",
+        "route 10.244.2.0/24 dev nictl-wg proto 112 metric 102",
         "route fd00:244:0:2::/64 dev nictl-wg proto 112 metric 100",
     ]
     assert answer.routed == 2

@@ -1,0 +1,78 @@
+"""Which parts of what we know of the host are doubtful? Marked by what the kernel says, cleared by whoever reads again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from nodeipam_ctl.linux import rtnl
+from nodeipam_ctl.linux.netlink import Message
+from nodeipam_ctl.routing.state import HostObject, Key, Kind
+
+
+@dataclass(slots=True)
+class Dirty:
+    """Which parts of what we know of the host are doubtful. Set by the event loop, cleared by the thread that reads."""
+
+    kinds: set[Kind] = field(default_factory=lambda: set(Kind))
+    facts: bool = True
+
+    def everything(self) -> None:
+        """Something was lost or long ago: read all of it again."""
+        self.kinds.update(Kind)
+        self.facts = True
+
+    def __bool__(self) -> bool:
+        return self.facts or bool(self.kinds)
+
+
+class EntryEvents:
+    """Is an event about a neighbour or FDB entry news, or only the echo of our own write?
+
+    The kernel signs most events with the port of the socket whose request they are due to, but not those of a VXLAN device's FDB,
+    nor the last one of a neighbour that is removed. To read thousands of entries again for each would cost more than all the rest,
+    so an event is compared with what we know. That changes while a turn runs, so events wait for its end.
+
+    Attributes:
+        differed: an event that waited for the end of the last turn was news.
+    """
+
+    def __init__(self, dirty: Dirty, known: Mapping[Kind, Mapping[Key, HostObject]]) -> None:
+        self._dirty = dirty
+        self._known = known
+        self._name_of: Mapping[int, str] = {}
+        self._waiting: list[Message] | None = None
+        self.differed = False
+
+    def heard(self, message: Message) -> bool:
+        """Marks the kind of entry as doubtful if need be; whether it did."""
+        waiting = self._waiting
+        if waiting is not None:
+            waiting.append(message)
+            return False
+        return self._judged(message)
+
+    def turn_begins(self) -> None:
+        """What we know of the host is about to change."""
+        self._waiting = []
+
+    def turn_ends(self, name_of: Mapping[int, str]) -> None:
+        """What we know stands again.
+
+        Args:
+            name_of: our devices now, by index.
+        """
+        self._name_of = name_of
+        waiting, self._waiting = self._waiting, None
+        news = [message for message in waiting or () if self._judged(message)]
+        self.differed = bool(news)
+
+    def _judged(self, message: Message) -> bool:
+        kind, key, entry = rtnl.decode_entry(message.body, self._name_of)
+        if key is None or kind in self._dirty.kinds:
+            return False
+        wanted = entry if message.type == rtnl.RTM_NEWNEIGH else None
+        if self._known[kind].get(key) == wanted:
+            return False
+        self._dirty.kinds.add(kind)
+        return True
