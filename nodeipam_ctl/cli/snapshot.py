@@ -15,7 +15,7 @@ from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, pod_cidr_slices, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.cluster_cidrs import X_K8S_GROUP
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import ClusterCIDR, Finding, LedgerPage, Node, Severity
+from nodeipam_ctl.model import ClusterCIDR, Finding, LedgerPage, Node, PoolName, Severity
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.settings import API_GROUP
 
@@ -48,6 +48,11 @@ class Snapshot:
             nodes=self.nodes,
             reserved=self.reserved,
             entries=tuple(entry for page in self.pages or () for entry in page.entries),
+            unreadable=tuple(
+                (PoolName(problem.subject.partition("/")[2]), problem.message)
+                for problem in self.problems
+                if problem.code == "UnreadableClusterCIDR"
+            ),
         )
 
     def upstream(self) -> tuple[ClusterCIDR, ...]:

@@ -44,12 +44,12 @@ from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.kube.auth import Access, load
 from nodeipam_ctl.kube.client import Client
-from nodeipam_ctl.kube.deltas import Delta, Removed
+from nodeipam_ctl.kube.deltas import Changed, Delta, Removed
 from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.kube.informer import Informer
 from nodeipam_ctl.kube.lease import Elector, leadership
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, ServiceCIDR
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, PoolName, ServiceCIDR
 from nodeipam_ctl.settings import ControllerSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.metrics import Metrics
@@ -185,7 +185,7 @@ class Controller:
         self._reachability = client.reachability
         self._recorder = EventRecorder(client, component=COMPONENT, instance=identity)
         told = NodeEvents(self._recorder, monotonic=time.monotonic)
-        self._status = StatusWriter(client, self.pool_views, clock=clock)
+        self._status = StatusWriter(client, self.pool_views, unreadable=self._unreadable, clock=clock)
         self._nodes = Informer(client, node_resource(), self._on_node)
         self._pools = CustomResources(client, access, pool_resources(), self._on_pool)
         self._services = Informer(client, service_resource(), self._on_service)
@@ -313,7 +313,10 @@ class Controller:
 
     def _on_pool(self, delta: Delta[ClusterCIDR | Unreadable]) -> None:
         if not isinstance(delta, Removed) and isinstance(delta.new, Unreadable):
-            log.warning("cluster_cidr_not_understood", pool=delta.new.name, problem=delta.new.finding.message)
+            before = delta.old if isinstance(delta, Changed) else None
+            if not isinstance(before, Unreadable) or before.finding != delta.new.finding:
+                finding = delta.new.finding
+                log.warning("cluster_cidr_not_understood", pool=delta.new.name, problem=finding.message)
         if self.started.is_set():
             self._set_pools()
             if self._keeper is not None:
@@ -328,8 +331,12 @@ class Controller:
     def _on_impossible(self, assignment: Assignment, reason: str) -> None:
         self.reconciler.on_settled(Settled(assignment=assignment, outcome=Outcome.REFUSED, reason=reason))
 
+    def _unreadable(self) -> list[Unreadable]:
+        return [pool for pool in self._pools.values() if isinstance(pool, Unreadable)]
+
     def _set_pools(self) -> None:
         pools = [pool for pool in self._pools.values() if isinstance(pool, ClusterCIDR)]
-        self._findings = self.reconciler.set_pools(pools)
+        unreadable = {PoolName(one.name): one.finding.message for one in self._unreadable()}
+        self._findings = self.reconciler.set_pools(pools, unreadable)
         for node in self._nodes.store.values():
             self._surroundings.on_node(node)

@@ -10,6 +10,7 @@ from nodeipam_ctl.ipam.fillers import Filler, told
 from nodeipam_ctl.ipam.outcomes import PoolUsage
 from nodeipam_ctl.ipam.shortage import NEARLY
 from nodeipam_ctl.ipam.window import Usage
+from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import ClusterCIDR, Finding
 from nodeipam_ctl.prefixes import Family
 
@@ -102,6 +103,37 @@ def status(
         elif before.get(field) is not None:
             written[field] = None  # a merge patch removes what is null
     return written
+
+
+def status_of_unreadable(
+    found: Unreadable, *, before: Mapping[str, Any], now: str, held: bool
+) -> dict[str, Any]:
+    """The status object of a ClusterCIDR whose spec makes no sense: the reason, and no counts, for there are none.
+
+    Args:
+        found: the object, as far as it could be read.
+        before: the status as stored.
+        now: RFC 3339 time for conditions that changed.
+        held: whether our finalizer keeps it.
+    """
+    finding = found.finding
+    message = f"{finding.message}; {finding.remedy}"
+    if found.terminating and held:
+        message += (
+            ". It is being deleted and stays until it can be read, for nobody knows which nodes hold blocks of it: "
+            "correct it, or take the finalizer off by hand"
+        )
+    stored: Sequence[Any] = before.get("conditions") or ()
+    known = {c.get("type"): c for c in stored if isinstance(c, Mapping)}
+    ready = Condition(type="Ready", holds=False, reason="InvalidSpec", message=message)
+    gone = {
+        field: None for field in ("nodes", "waitingNodes", "ipv4", "ipv6") if before.get(field) is not None
+    }
+    return {
+        "observedGeneration": found.generation,
+        "conditions": [_condition(ready, found.generation, known.get("Ready"), now)],
+        **gone,  # a merge patch removes what is null
+    }
 
 
 def _condition(

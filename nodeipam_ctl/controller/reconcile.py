@@ -25,7 +25,7 @@ from nodeipam_ctl.controller.retries import Retries
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
-from nodeipam_ctl.model import Assignment, ClusterCIDR, Decision, Finding, Node, NodeUID, Refusal
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Decision, Finding, Node, NodeUID, PoolName, Refusal
 from nodeipam_ctl.prefixes import Network
 
 log = structlog.get_logger(__name__)
@@ -211,9 +211,11 @@ class Reconciler:
             case Removed(old=node):
                 self._removed(node)
 
-    def set_pools(self, pools: Iterable[ClusterCIDR]) -> tuple[Finding, ...]:
-        """These are all ClusterCIDRs now; waiting nodes are looked at again."""
-        findings = self.allocator.set_pools(pools)
+    def set_pools(
+        self, pools: Iterable[ClusterCIDR], unreadable: Mapping[PoolName, str]
+    ) -> tuple[Finding, ...]:
+        """These are all ClusterCIDRs now, and why some make no sense; waiting nodes are looked at again."""
+        findings = self.allocator.set_pools(pools, unreadable)
         self.space_changed()
         return findings
 

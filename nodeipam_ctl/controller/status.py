@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 
-from nodeipam_ctl.controller.conditions import status
+from nodeipam_ctl.controller.conditions import status, status_of_unreadable
 from nodeipam_ctl.errors import Conflict, Invalid, NodeIPAMError, NotFound
 from nodeipam_ctl.ipam.outcomes import PoolUsage
 from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client, segment
 from nodeipam_ctl.kube.wire.cluster_cidrs import CLUSTER_CIDRS, X_K8S_GROUP
-from nodeipam_ctl.kube.wire.envelope import rfc3339
+from nodeipam_ctl.kube.wire.envelope import Unreadable, rfc3339
 from nodeipam_ctl.model import ClusterCIDR, Finding, PoolName
 
 log = structlog.get_logger(__name__)
@@ -51,7 +51,8 @@ class StatusWriter:
     Objects of networking.x-k8s.io have no status, and their finalizer belongs to their own controller.
 
     Args:
-        views: all ClusterCIDRs now; asked once in a round.
+        views: all ClusterCIDRs that can be read now; asked once in a round.
+        unreadable: those that cannot.
         clock: seconds since the epoch.
     """
 
@@ -60,15 +61,18 @@ class StatusWriter:
         client: Client,
         views: Callable[[], Iterable[PoolView]],
         *,
+        unreadable: Callable[[], Iterable[Unreadable]] = tuple,
         clock: Callable[[], float],
         every_s: float = _EVERY_S,
     ) -> None:
         self._client = client
         self._views = views
+        self._unreadable = unreadable
         self._clock = clock
         self._every_s = every_s
         self._wanted = asyncio.Event()
         self._written: dict[PoolName, _Written] = {}
+        self._hopeless: dict[PoolName, str] = {}
         self._places = asyncio.Semaphore(_IN_FLIGHT)
         self._backoff = Backoff(first_s=1.0, cap_s=30.0)
 
@@ -94,10 +98,16 @@ class StatusWriter:
         """Writes what differs from what the API server holds; the first failure, if any."""
         self._wanted.clear()
         views = [view for view in self._views() if not view.pool.name.startswith(f"{X_K8S_GROUP}/")]
-        present = {view.pool.name for view in views}
+        unreadable = [one for one in self._unreadable() if not one.name.startswith(f"{X_K8S_GROUP}/")]
+        present = {view.pool.name for view in views} | {one.name for one in unreadable}
         for name in [name for name in self._written if name not in present]:
             del self._written[name]
-        results = await asyncio.gather(*(self._bring_up_to_date(view) for view in views))
+        self._hopeless = {
+            PoolName(one.name): v for one in unreadable if (v := self._hopeless.get(PoolName(one.name)))
+        }
+        results = await asyncio.gather(
+            *(self._bring_up_to_date(view) for view in views), *(self._tell(one) for one in unreadable)
+        )
         return next((result for result in results if result is not None), None)
 
     async def _bring_up_to_date(self, view: PoolView) -> NodeIPAMError | None:
@@ -123,7 +133,7 @@ class StatusWriter:
         wanted = others if has else [*others, FINALIZER]
         # The whole list is replaced, so only if nobody else changed it meanwhile.
         metadata = {"uid": pool.uid, "resourceVersion": pool.resource_version, "finalizers": wanted}
-        await self._client.patch(_path(pool), json.dumps({"metadata": metadata}).encode())
+        await self._client.patch(_path(pool.name), json.dumps({"metadata": metadata}).encode())
         if has:
             log.info("cluster_cidr_let_go", pool=pool.name, reason="it is being deleted and no node uses it")
 
@@ -131,21 +141,54 @@ class StatusWriter:
         pool = view.pool
         if pool.terminating and view.usage.nodes == 0:
             return  # it is gone, or will be at once
-        known = self._written.get(pool.name)
-        if known is None or known.uid != pool.uid:
-            known = self._written[pool.name] = _Written(
-                uid=pool.uid, status=_status_of(await self._client.get(_path(pool)))
+        written = await self._as_written(pool.name, pool.uid)
+        wanted = status(pool, view.usage, view.findings, before=written.status, now=rfc3339(self._clock()))
+        if await self._write(pool.name, written, wanted):
+            log.debug("cluster_cidr_status_written", pool=pool.name, nodes=view.usage.nodes)
+
+    async def _tell(self, found: Unreadable) -> NodeIPAMError | None:
+        """Says in the status of an object that makes no sense what is wrong with it."""
+        name = PoolName(found.name)
+        if self._hopeless.get(name) == found.resource_version:
+            return None
+        async with self._places:
+            try:
+                written = await self._as_written(name, found.uid)
+                held = FINALIZER in found.finalizers
+                now = rfc3339(self._clock())
+                wanted = status_of_unreadable(found, before=written.status, now=now, held=held)
+                await self._write(name, written, wanted)
+            except Invalid as exc:
+                # Servers before 1.30 judge the spec again when the status is written. The others must not wait for this one.
+                self._hopeless[name] = found.resource_version
+                log.warning("cluster_cidr_status_refused", pool=name, reason=str(exc))
+            except (NotFound, Conflict) as exc:
+                self._written.pop(name, None)
+                return exc
+            except NodeIPAMError as exc:
+                return exc
+        return None
+
+    async def _as_written(self, name: PoolName, uid: str) -> _Written:
+        """The status that the API server holds."""
+        known = self._written.get(name)
+        if known is None or known.uid != uid:
+            known = self._written[name] = _Written(
+                uid=uid, status=_status_of(await self._client.get(_path(name)))
             )
-        wanted = status(pool, view.usage, view.findings, before=known.status, now=rfc3339(self._clock()))
-        if {key: value for key, value in wanted.items() if value is not None} == known.status:
-            return
-        body = json.dumps({"metadata": {"uid": pool.uid}, "status": wanted}).encode()
-        known.status = _status_of(await self._client.patch(f"{_path(pool)}/status", body))
-        log.debug("cluster_cidr_status_written", pool=pool.name, nodes=view.usage.nodes)
+        return known
+
+    async def _write(self, name: PoolName, written: _Written, wanted: Mapping[str, Any]) -> bool:
+        """Makes the status so, unless it is; whether a request was needed."""
+        if {key: value for key, value in wanted.items() if value is not None} == written.status:
+            return False
+        body = json.dumps({"metadata": {"uid": written.uid}, "status": wanted}).encode()
+        written.status = _status_of(await self._client.patch(f"{_path(name)}/status", body))
+        return True
 
 
-def _path(pool: ClusterCIDR) -> str:
-    return f"{CLUSTER_CIDRS}/{segment(pool.name)}"
+def _path(name: PoolName) -> str:
+    return f"{CLUSTER_CIDRS}/{segment(name)}"
 
 
 def _status_of(body: bytes) -> Mapping[str, Any]:

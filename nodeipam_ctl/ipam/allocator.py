@@ -31,6 +31,7 @@ from nodeipam_ctl.model import (
 )
 from nodeipam_ctl.prefixes import Family, Network, family_of
 
+_NONE: Mapping[PoolName, str] = {}
 _WANTS = Observed(wants=True)
 _CONTENT = Observed(wants=False)
 
@@ -66,11 +67,18 @@ class Allocator:
 
     # -- what is known of the world ------------------------------------------------------------------------------
 
-    def set_pools(self, pools: Iterable[ClusterCIDR]) -> tuple[Finding, ...]:
-        """These are all ClusterCIDRs there are; returns what is wrong with them. Cheap when nothing changed."""
+    def set_pools(
+        self, pools: Iterable[ClusterCIDR], unreadable: Mapping[PoolName, str] = _NONE
+    ) -> tuple[Finding, ...]:
+        """These are all ClusterCIDRs there are; returns what is wrong with them. Cheap when nothing changed.
+
+        Args:
+            pools: those that could be read.
+            unreadable: why the others could not; a node that gets nothing is told of them.
+        """
         specs = {pool.name: _without_versions(pool) for pool in sorted(pools, key=lambda p: p.name)}
-        if specs != self.tenancy.specs:
-            self.tenancy.set_pools(specs)
+        if specs != self.tenancy.specs or unreadable != self.tenancy.unreadable:
+            self.tenancy.set_pools(specs, unreadable)
             self._decider.renew()
             self._waiting.disband()
             self.version += 1

@@ -78,6 +78,7 @@ class World:
 
     Attributes:
         reserved: service ranges by where they come from.
+        unreadable: ClusterCIDRs that make no sense, with the reason.
         entries: the ledger's lines; a line of a node that is gone rests, as the controller would have it rest.
     """
 
@@ -85,12 +86,13 @@ class World:
     nodes: tuple[Node, ...] = ()
     reserved: tuple[tuple[str, tuple[Network, ...]], ...] = field(default=())
     entries: tuple[LedgerEntry, ...] = ()
+    unreadable: tuple[tuple[PoolName, str], ...] = ()
 
 
 def allocator_of(world: World, now: float) -> Allocator:
     """An allocator that knows this cluster; nothing is decided."""
     allocator = Allocator()
-    allocator.set_pools(world.pools)
+    allocator.set_pools(world.pools, dict(world.unreadable))
     for source, networks in world.reserved:
         allocator.set_reserved(source, networks)
     for node in world.nodes:
@@ -171,7 +173,7 @@ def what_if(world: World, pools: Iterable[ClusterCIDR], now: float) -> WhatIf:
     """What would happen if these were all the ClusterCIDRs."""
     changed = replace(world, pools=tuple(pools))
     before, after = allocator_of(world, now), allocator_of(changed, now)
-    known = set(before.set_pools(world.pools))
+    known = set(before.set_pools(world.pools, dict(world.unreadable)))
     orphaned, adopted, moved = [], [], []
     for node in sorted(world.nodes, key=lambda n: n.name):
         for cidr in node.pod_cidrs:
@@ -192,7 +194,7 @@ def what_if(world: World, pools: Iterable[ClusterCIDR], now: float) -> WhatIf:
         orphaned=tuple(orphaned),
         adopted=tuple(adopted),
         moved=tuple(moved),
-        findings=tuple(f for f in after.set_pools(changed.pools) if f not in known),
+        findings=tuple(f for f in after.set_pools(changed.pools, dict(changed.unreadable)) if f not in known),
         outlooks=outlooks(changed, now),
     )
 

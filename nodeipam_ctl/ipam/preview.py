@@ -55,7 +55,13 @@ def preview(
         now: seconds since the epoch.
     """
     pages = None if pages is None else tuple(pages)
-    after = replace(world, pools=with_changes(world.pools, wanted))
+    wanted = tuple(wanted)
+    corrected = {pool.name for pool in wanted}
+    after = replace(
+        world,
+        pools=with_changes(world.pools, wanted),
+        unreadable=tuple((name, why) for name, why in world.unreadable if name not in corrected),
+    )
     found, would_find = (
         [finding for finding in audit(one, pages, now) if finding.code not in _TOLD_OTHERWISE]
         for one in (world, after)

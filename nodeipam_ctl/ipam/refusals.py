@@ -79,6 +79,7 @@ def none_message(passed_over: Sequence[tuple[PoolName, Verdict, str]]) -> tuple[
     """No ClusterCIDR may serve the node at all."""
     if not passed_over:
         return RefusalReason.NO_POOL, "no ClusterCIDR exists; create one (kubectl explain clustercidr.spec)"
+    invalid = [name for name, verdict, _ in passed_over if verdict is Verdict.INVALID]
     disabled = [name for name, verdict, _ in passed_over if verdict is Verdict.DISABLED]
     deleted = [name for name, verdict, _ in passed_over if verdict is Verdict.TERMINATING]
     shown = "; ".join(f"{name}: {why.partition('; ')[0]}" for name, _, why in passed_over[:_SHOWN])
@@ -93,10 +94,12 @@ def none_message(passed_over: Sequence[tuple[PoolName, Verdict, str]]) -> tuple[
             RefusalReason.DRAINED,
             f"every ClusterCIDR that matches is disabled or being deleted: {shown}{more}; {remedy}",
         )
-    return (
-        RefusalReason.NO_MATCH,
-        f"no ClusterCIDR matches the node: {shown}{more}; label the node, or create one without a nodeSelector",
-    )
+    remedy = "label the node, or create one without a nodeSelector"
+    if invalid:
+        remedy = f"correct ClusterCIDR {invalid[0]}, " + (
+            "or create another" if len(invalid) == len(passed_over) else remedy
+        )
+    return RefusalReason.NO_MATCH, f"no ClusterCIDR matches the node: {shown}{more}; {remedy}"
 
 
 def free_text(pool: Pool) -> str:

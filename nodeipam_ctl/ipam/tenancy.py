@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.blocks import key_of, key_of_address, length_of, network_of
@@ -24,7 +24,8 @@ class Tenancy:
     Attributes:
         records: nodes that were observed or that a ledger line names, by uid.
         pools: the ClusterCIDRs that can be used.
-        invalid: those that cannot, with the reason.
+        unreadable: objects that made no sense, with the reason.
+        invalid: all that cannot be used, with the reason.
         nodes_of: how many nodes hold a block that is counted under a ClusterCIDR.
     """
 
@@ -34,6 +35,7 @@ class Tenancy:
         self.records: dict[NodeUID, NodeRecord] = {}
         self.specs: dict[PoolName, ClusterCIDR] = {}
         self.pools: dict[PoolName, Pool] = {}
+        self.unreadable: Mapping[PoolName, str] = {}
         self.invalid: tuple[tuple[PoolName, str], ...] = ()
         self.nodes_of: Counter[PoolName] = Counter()
         self._uids: dict[NodeName, NodeUID] = {}
@@ -157,10 +159,11 @@ class Tenancy:
 
     # -- what is kept out ----------------------------------------------------------------------------------------
 
-    def set_pools(self, specs: dict[PoolName, ClusterCIDR]) -> None:
+    def set_pools(self, specs: dict[PoolName, ClusterCIDR], unreadable: Mapping[PoolName, str]) -> None:
         """These are all ClusterCIDRs there are."""
         usable: dict[PoolName, Pool] = {}
-        invalid: list[tuple[PoolName, str]] = []
+        self.unreadable = dict(unreadable)
+        invalid = list(unreadable.items())
         for name, spec in specs.items():
             reason = pool_rules.unusable(spec)
             if reason is None:

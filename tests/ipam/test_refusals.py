@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodeipam_ctl.model import NodeName
+from nodeipam_ctl.model import NodeName, PoolName
 from tests.ipam.cluster import Cluster
 from tests.ipam.clustercidrs import dual, got, v4
 
@@ -55,3 +55,14 @@ def test_the_second_family_is_named_when_it_is_the_one_that_does_not_fit() -> No
 def test_a_size_of_a_family_that_nobody_offers_is_taken_no_notice_of() -> None:
     cluster = Cluster([v4("p", "10.0.0.0/23")])
     assert cluster.create("n", annotations={V6: "48"}) == got("10.0.0.0/24")
+
+
+def test_a_cluster_cidr_that_makes_no_sense_is_named_instead_of_saying_that_there_is_none() -> None:
+    cluster = Cluster()
+    cluster.allocator.set_pools(
+        [], {PoolName("broken"): "spec.ipv4.cidrs[0]: '10.0.0.1/16' has host bits set"}
+    )
+    assert told(cluster) == (
+        "no ClusterCIDR matches the node: broken: spec.ipv4.cidrs[0]: '10.0.0.1/16' has host bits set; "
+        "correct ClusterCIDR broken, or create another"
+    )

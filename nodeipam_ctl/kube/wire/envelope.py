@@ -40,6 +40,7 @@ class Unreadable:
     uid: str
     resource_version: str
     finding: Finding
+    generation: int = 0
     terminating: bool = False
     finalizers: tuple[str, ...] = ()
 
@@ -229,6 +230,7 @@ def unreadable(
         name=shown,
         uid=metadata.uid,
         resource_version=metadata.resourceVersion,
+        generation=metadata.generation,
         terminating=metadata.deletionTimestamp is not None,
         finalizers=tuple(metadata.finalizers or ()),
         finding=Finding(
