@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import structlog
 
 from nodeipam_ctl.agent.reconcile import Turn
+from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.model import Finding, Severity
+from nodeipam_ctl.routing.state import HostChange, HostFile, Link, Sysctl
+
+Failure = tuple[HostChange, NodeIPAMError]
 
 log = structlog.get_logger(__name__)
 
@@ -70,15 +75,16 @@ class Reporter:
             log.error("host_unreadable", reason=reason)
 
     def _tell_failures(self, turn: Turn) -> None:
-        texts = [
-            f"{change.op.value} {change.after or change.before}: {error}"
-            for change, error in turn.outcome.failed
-        ]
+        roots = causes(turn.outcome.failed)
+        texts = [f"{change.op.value} {change.after or change.before}: {error}" for change, error in roots]
+        consequences = len(turn.outcome.failed) - len(roots)
         new = [text for text in texts if text not in self._failures]
         for text in new[:_MOST_LINES]:
             log.error("host_change_failed", reason=text)
         if len(new) > _MOST_LINES:
             log.error("host_change_failed", more=len(new) - _MOST_LINES)
+        if new and consequences:
+            log.error("host_change_failed", consequences=consequences)
         self._failures = frozenset(texts)
 
     def _tell_findings(self, findings: tuple[Finding, ...]) -> None:
@@ -99,3 +105,20 @@ class Reporter:
         for finding in gone[:_MOST_LINES]:
             log.info("finding_cleared", code=finding.code, subject=finding.subject)
         self._findings = present
+
+
+def causes(failed: Iterable[Failure]) -> tuple[Failure, ...]:
+    """The failures without those that only follow from another: what stands on a device that could not be made, a file that waits."""
+    known = tuple(failed)
+    lacking = {change.after.name for change, _ in known if isinstance(change.after, Link)}
+    return tuple((change, error) for change, error in known if not _follows(change, error, lacking))
+
+
+def _follows(change: HostChange, error: NodeIPAMError, lacking: set[str]) -> bool:
+    match change.after:
+        case Sysctl(name=name):
+            return any(f"/{device}/" in name for device in lacking)
+        case HostFile():
+            return "not written, because" in str(error)  # the word of `Host.apply` for it
+        case wanted:
+            return getattr(wanted, "dev", None) in lacking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from dataclasses import dataclass
 
@@ -129,6 +130,27 @@ def require_privileges(without: str = "no route can be changed") -> None:
                     f"CAP_NET_ADMIN is missing in this network namespace, and without it {without}: "
                     "run as root, or in a Pod with hostNetwork and that capability"
                 ) from exc
+
+
+def explained(link: Link, error: KernelError) -> KernelError:
+    """The kernel's refusal of a device, with what it means for this one; the error itself where it says enough."""
+    port = link.vxlan.port if link.vxlan is not None else 0
+    match error.code:
+        case errno.EOPNOTSUPP if link.kind:
+            text = f"this kernel makes no {link.kind} devices ({error}): load its module, or use another --backend"
+        case errno.EADDRINUSE if port:
+            text = (
+                f"UDP port {port} is taken by another VXLAN device or a program ({error}): see `ip -d link show type vxlan` and "
+                f"`ss -lunp sport = :{port}`; remove it, or choose another --vxlan-port on all nodes"
+            )
+        case errno.EEXIST if port and "VNI" in str(error):
+            text = (
+                f"another VXLAN device has this VNI and UDP port ({error}): see `ip -d link show type vxlan`; remove it, take over "
+                "flannel's with --adopt flannel, or choose another --vxlan-vni on all nodes"
+            )
+        case _:
+            return error
+    return KernelError(error.code, text)
 
 
 def must_recreate(before: Link, after: Link) -> bool:
