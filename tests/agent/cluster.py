@@ -21,6 +21,7 @@ from tests.linux.namespaces import Namespace, Segment, python
 T = TypeVar("T")
 
 API_ADDRESS = "192.0.2.1"
+_BY_TYPE = "application/strategic-merge-patch+json"  # as kubelet: other conditions stay
 _WRITE = WriteOptions(manager="test")
 API_ADDRESSES = (f"{API_ADDRESS}/24", "fd00:10::1/64")
 
@@ -173,9 +174,7 @@ class Cluster:
         condition = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": beat}
         body = json.dumps({"status": {"conditions": [condition]}}).encode()
         patch = self.api.cluster.objects.patch
-        self.do(
-            self._call(patch, self._nodes, "", name, "status", "application/merge-patch+json", body, _WRITE)
-        )
+        self.do(self._call(patch, self._nodes, "", name, "status", _BY_TYPE, body, _WRITE))
 
     def install_crds(self) -> None:
         """ClusterCIDR and PodCIDRSlice, as the product ships them."""
