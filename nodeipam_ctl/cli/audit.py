@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,6 +18,9 @@ from nodeipam_ctl.prefixes import Network
 
 _OF_TWO_READINGS = frozenset({"LineWithoutNode", "StaleLine", "NoLedgerLine", "LineOfAnother", "NotServed"})
 """Codes that compare collections which are read one after the other: a node that came or went between looks like them."""
+
+_OF_OUR_DECISIONS = frozenset({"NodeWaiting", "NotServed"})
+_NOT_OURS = "the controller runs with --no-allocate: see to the allocator that does serve nodes, or start ours without that flag"
 
 Reading = Callable[[Client, tuple[Network, ...]], Awaitable[Snapshot]]
 
@@ -51,7 +55,9 @@ async def look(
 
 
 def _findings(snapshot: Snapshot) -> tuple[Finding, ...]:
-    found = (*snapshot.problems, *audit(snapshot.world(), snapshot.pages, snapshot.now_s))
+    found = [*snapshot.problems, *audit(snapshot.world(), snapshot.pages, snapshot.now_s)]
+    if snapshot.mirrors:
+        found = [replace(f, remedy=_NOT_OURS) if f.code in _OF_OUR_DECISIONS else f for f in found]
     return tuple(
         sorted(found, key=lambda f: (f.severity is not Severity.ERROR, f.subject, f.code, f.message))
     )

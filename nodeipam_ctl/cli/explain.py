@@ -33,7 +33,11 @@ def command(*, node: str, kubeconfig: Path | None, output: str, service_cidr: tu
     answer = explain(snapshot.world(), record, snapshot.now_s)
     whole = audit(snapshot.world(), snapshot.pages, snapshot.now_s)
     findings = (*snapshot.problems, *(finding for finding in whole if finding.subject == f"node/{node}"))
-    show(output, _document(answer, findings), lambda: _text(answer, record, findings))
+    show(
+        output,
+        _document(answer, findings, allocates=not snapshot.mirrors),
+        lambda: _text(answer, record, findings, allocates=not snapshot.mirrors),
+    )
     return 0
 
 
@@ -46,7 +50,7 @@ def _named(name: str, snapshot: Snapshot) -> Node:
     raise NotFound(f"node {name!r} does not exist; {hint}")
 
 
-def _document(answer: Explanation, findings: Sequence[Finding]) -> Document:
+def _document(answer: Explanation, findings: Sequence[Finding], *, allocates: bool) -> Document:
     return {
         "node": answer.node,
         "uid": answer.uid,
@@ -75,6 +79,7 @@ def _document(answer: Explanation, findings: Sequence[Finding]) -> Document:
         ],
         "now": {
             "keeps": bool(answer.pod_cidrs),
+            "allocates": allocates,
             "wouldGet": [str(cidr) for cidr in answer.would_get],
             "outcome": answer.outcome,
         },
@@ -82,7 +87,7 @@ def _document(answer: Explanation, findings: Sequence[Finding]) -> Document:
     }
 
 
-def _text(answer: Explanation, node: Node, findings: Sequence[Finding]) -> str:
+def _text(answer: Explanation, node: Node, findings: Sequence[Finding], *, allocates: bool) -> str:
     held = ", ".join(map(str, answer.pod_cidrs)) or "none"
     parts = [
         facts(
@@ -96,7 +101,7 @@ def _text(answer: Explanation, node: Node, findings: Sequence[Finding]) -> str:
                     [answer.pool or ("none: outside every range" if answer.pod_cidrs else "none yet")],
                 ),
                 ("Ledger", [_line(line) for line in answer.lines] or ["no line"]),
-                ("Now", _now(answer)),
+                ("Now", _now(answer, allocates=allocates)),
             ]
         )
     ]
@@ -122,13 +127,19 @@ def _text(answer: Explanation, node: Node, findings: Sequence[Finding]) -> str:
     return "\n\n".join(parts)
 
 
-def _now(answer: Explanation) -> list[str]:
-    if answer.pod_cidrs:
+def _now(answer: Explanation, *, allocates: bool) -> list[str]:
+    keeps = ["it keeps its podCIDRs, which never change"] if answer.pod_cidrs else []
+    if not allocates:
         return [
-            "it keeps its podCIDRs, which never change",
-            f"registered again it would get {answer.outcome}",
+            *keeps,
+            "the controller runs with --no-allocate: what a node gets is up to whoever else allocates",
+            f"if the controller allocated, {'registered again ' if keeps else ''}it would get {answer.outcome}",
         ]
-    return [f"it gets {answer.outcome}"]
+    return (
+        [*keeps, f"registered again it would get {answer.outcome}"]
+        if keeps
+        else [f"it gets {answer.outcome}"]
+    )
 
 
 def _line(line: LedgerEntry) -> str:

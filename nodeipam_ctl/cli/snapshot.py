@@ -32,6 +32,7 @@ class Snapshot:
         pages: the ledger; None when its type is not installed.
         reserved: service ranges by where they come from.
         problems: types that are missing and objects that could not be understood.
+        mirrors: the controller says in a ClusterCIDR's status that it runs with --no-allocate.
     """
 
     now_s: float
@@ -40,6 +41,7 @@ class Snapshot:
     pages: tuple[LedgerPage, ...] | None
     reserved: tuple[tuple[str, tuple[Network, ...]], ...]
     problems: tuple[Finding, ...]
+    mirrors: bool = False
 
     def world(self) -> World:
         """The same, for the pure functions."""
@@ -73,7 +75,8 @@ async def read(client: Client, services: Iterable[Network] = ()) -> Snapshot:
         NodeIPAMError: a collection cannot be read.
     """
     problems: list[Finding] = []
-    ours = await _all(client, cluster_cidrs())
+    mirrored: list[bool] = []
+    ours = await _all(client, cluster_cidrs(mirrored=mirrored.append))
     theirs = await _allowed(client, x_cluster_cidrs(), problems)
     ranges = await _allowed(client, service_cidrs(), problems)
     found = await _all(client, nodes())
@@ -96,6 +99,7 @@ async def read(client: Client, services: Iterable[Network] = ()) -> Snapshot:
         pages=None if ledger is None else tuple(sorted(ledger, key=lambda page: page.name)),
         reserved=tuple(reserved),
         problems=tuple(problems),
+        mirrors=any(mirrored),
     )
 
 

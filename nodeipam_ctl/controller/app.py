@@ -185,7 +185,9 @@ class Controller:
         self._reachability = client.reachability
         self._recorder = EventRecorder(client, component=COMPONENT, instance=identity)
         told = NodeEvents(self._recorder, monotonic=time.monotonic)
-        self._status = StatusWriter(client, self.pool_views, unreadable=self._unreadable, clock=clock)
+        self._status = StatusWriter(
+            client, self.pool_views, unreadable=self._unreadable, clock=clock, allocates=settings.allocate
+        )
         self._nodes = Informer(client, node_resource(), self._on_node)
         self._pools = CustomResources(client, access, pool_resources(), self._on_pool)
         self._services = Informer(client, service_resource(), self._on_service)

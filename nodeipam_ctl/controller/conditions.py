@@ -10,6 +10,7 @@ from nodeipam_ctl.ipam.fillers import Filler, told
 from nodeipam_ctl.ipam.outcomes import PoolUsage
 from nodeipam_ctl.ipam.shortage import NEARLY
 from nodeipam_ctl.ipam.window import Usage
+from nodeipam_ctl.kube.wire.cluster_cidrs import NOT_ALLOCATING
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import ClusterCIDR, Finding
 from nodeipam_ctl.prefixes import Family
@@ -40,14 +41,16 @@ class Condition:
     message: str
 
 
-def conditions(pool: ClusterCIDR, usage: PoolUsage, findings: Iterable[Finding]) -> tuple[Condition, ...]:
-    """All conditions of one ClusterCIDR; `findings` are those about it."""
+def conditions(
+    pool: ClusterCIDR, usage: PoolUsage, findings: Iterable[Finding], *, allocates: bool = True
+) -> tuple[Condition, ...]:
+    """All conditions of one ClusterCIDR; `findings` are those about it, `allocates` is False when we only mirror."""
     found = tuple(findings)
     exhausted = _exhausted(usage)
     nearly = _nearly_exhausted(usage)
     overlaps = [finding for finding in found if finding.code in _OVERLAPS]
     return (
-        _ready(pool, exhausted, found),
+        _ready(pool, exhausted, found, allocates=allocates),
         exhausted,
         nearly,
         Condition(
@@ -75,6 +78,7 @@ def status(
     *,
     before: Mapping[str, Any],
     now: str,
+    allocates: bool = True,
 ) -> dict[str, Any]:
     """The status object.
 
@@ -84,6 +88,7 @@ def status(
         findings: those about it.
         before: the status as stored; a condition that did not change keeps its lastTransitionTime.
         now: RFC 3339 time for conditions that did.
+        allocates: False when the controller only mirrors what others allocate.
     """
     stored: Sequence[Any] = before.get("conditions") or ()
     known = {c.get("type"): c for c in stored if isinstance(c, Mapping)}
@@ -93,7 +98,7 @@ def status(
         "waitingNodes": usage.waiting,
         "conditions": [
             _condition(condition, pool.generation, known.get(condition.type), now)
-            for condition in conditions(pool, usage, findings)
+            for condition in conditions(pool, usage, findings, allocates=allocates)
         ],
     }
     for family, field in ((Family.IPV4, "ipv4"), (Family.IPV6, "ipv6")):
@@ -171,7 +176,9 @@ def _short(count: int) -> str:
     return str(count)
 
 
-def _ready(pool: ClusterCIDR, exhausted: Condition, findings: tuple[Finding, ...]) -> Condition:
+def _ready(
+    pool: ClusterCIDR, exhausted: Condition, findings: tuple[Finding, ...], *, allocates: bool
+) -> Condition:
     invalid = [finding for finding in findings if finding.code == _INVALID]
     if invalid:
         reason, message = "Invalid", f"{invalid[0].message}; {invalid[0].remedy}"
@@ -179,6 +186,9 @@ def _ready(pool: ClusterCIDR, exhausted: Condition, findings: tuple[Finding, ...
         reason, message = "Terminating", "it is being deleted and hands out nothing new"
     elif pool.disabled:
         reason, message = "Disabled", "spec.disabled is true, so it hands out nothing new"
+    elif not allocates:
+        reason = NOT_ALLOCATING
+        message = "the controller runs with --no-allocate: it mirrors what others allocate and hands out nothing itself"
     elif exhausted.holds:
         reason, message = "Exhausted", exhausted.message
     else:

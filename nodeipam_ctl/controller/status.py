@@ -54,6 +54,7 @@ class StatusWriter:
         views: all ClusterCIDRs that can be read now; asked once in a round.
         unreadable: those that cannot.
         clock: seconds since the epoch.
+        allocates: False when the controller only mirrors what others allocate.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class StatusWriter:
         *,
         unreadable: Callable[[], Iterable[Unreadable]] = tuple,
         clock: Callable[[], float],
+        allocates: bool = True,
         every_s: float = _EVERY_S,
     ) -> None:
         self._client = client
         self._views = views
         self._unreadable = unreadable
+        self._allocates = allocates
         self._clock = clock
         self._every_s = every_s
         self._wanted = asyncio.Event()
@@ -142,7 +145,14 @@ class StatusWriter:
         if pool.terminating and view.usage.nodes == 0:
             return  # it is gone, or will be at once
         written = await self._as_written(pool.name, pool.uid)
-        wanted = status(pool, view.usage, view.findings, before=written.status, now=rfc3339(self._clock()))
+        wanted = status(
+            pool,
+            view.usage,
+            view.findings,
+            before=written.status,
+            now=rfc3339(self._clock()),
+            allocates=self._allocates,
+        )
         if await self._write(pool.name, written, wanted):
             log.debug("cluster_cidr_status_written", pool=pool.name, nodes=view.usage.nodes)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from msgspec import Raw
+
 from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.wire.cluster_cidrs import (
     CLUSTER_CIDRS,
     X_K8S_CLUSTER_CIDRS,
     decode_cluster_cidr,
     decode_x_cluster_cidr,
+    is_only_mirrored,
 )
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
@@ -30,12 +35,22 @@ def nodes(*, name: str | None = None) -> Resource[Node]:
     )
 
 
-def cluster_cidrs() -> Resource[ClusterCIDR | Unreadable]:
-    """Our pools. A server without the CRD has none; it is asked again now and then."""
+def cluster_cidrs(*, mirrored: Callable[[bool], object] | None = None) -> Resource[ClusterCIDR | Unreadable]:
+    """Our pools. A server without the CRD has none; it is asked again now and then.
+
+    Args:
+        mirrored: told of each object whether its status says that the controller allocates nothing.
+    """
+
+    def decode(raw: Raw) -> ClusterCIDR | Unreadable | None:
+        if mirrored is not None:
+            mirrored(is_only_mirrored(raw))
+        return decode_cluster_cidr(raw)
+
     return Resource(
         name="clustercidrs",
         path=CLUSTER_CIDRS,
-        decode=decode_cluster_cidr,
+        decode=decode,
         key=lambda pool: pool.uid or pool.name,
         optional=True,
         remedy=_INSTALL,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import GPU, Operator
-from tests.controller.harness import PAGES, POOLS
+from tests.controller.harness import PAGES, POOLS, condition, eventually
 from tests.ipam.cases import Case, case_id, of_groups
 
 Golden = Callable[[str, str], None]
@@ -72,6 +72,33 @@ async def test_nodes_that_came_earlier_are_served_first(operator: Operator) -> N
     assert outcome == {"first": ["10.244.0.0/24"], "second": []}
 
 
+async def test_beside_another_allocator_it_is_said_that_ours_gives_nothing(operator: Operator) -> None:
+    cluster = operator.cluster
+    await cluster.pool()
+    await cluster.node("waiting")
+    await cluster.node("served", pod_cidrs=("10.244.7.0/24", "fd00:10:244:7::/64"))
+    async with cluster.controller(allocate=False):
+        ready = await eventually(lambda: _ready(operator))
+        assert (ready["status"], ready["reason"]) == ("False", "NotAllocating")
+    said = (await operator("explain", "waiting")).out
+    assert "the controller runs with --no-allocate" in said
+    assert "it gets" not in said
+    assert "if the controller allocated, it would get 10.244.0.0/24, fd00:10:244::/64" in said
+    said = (await operator("explain", "served")).out
+    assert "it keeps its podCIDRs" in said
+    assert "if the controller allocated, registered again it would get" in said
+    answer = json.loads((await operator("explain", "waiting", "-o", "json")).out)
+    assert answer["now"]["allocates"] is False
+    remedies = {
+        f["code"]: f["remedy"] for f in json.loads((await operator("audit", "-o", "json")).out)["findings"]
+    }
+    assert "see to the allocator that does serve nodes" in remedies["NotServed"]
+    async with cluster.controller():
+        await cluster.served("waiting")
+        await eventually(lambda: _ready(operator, holds="True"))
+    assert json.loads((await operator("explain", "waiting", "-o", "json")).out)["now"]["allocates"] is True
+
+
 async def test_an_unknown_node_is_one_line_with_near_matches(operator: Operator) -> None:
     await operator.cluster.node("worker-1")
     said = await operator("explain", "wroker-1")
@@ -108,6 +135,11 @@ async def test_the_order_is_the_one_of_the_acceptance_cases(operator: Operator, 
     answer = json.loads((await operator("explain", "worker-1", "-o", "json")).out)
     placed = [one["clusterCIDR"] for one in answer["considered"] if one["order"]]
     assert placed == case["expect"]["order"]
+
+
+async def _ready(operator: Operator, *, holds: str = "") -> Case:
+    found = condition(await operator.cluster.status(), "Ready")
+    return found if not holds or found.get("status") == holds else {}
 
 
 def _spec(given: Case) -> Case:

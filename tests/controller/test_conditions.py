@@ -27,6 +27,12 @@ def usage(**blocks: int) -> PoolUsage:
     return PoolUsage(families={Family.IPV4: Usage(**counts, free=free)}, nodes=counts["allocated"])
 
 
+def test_a_controller_that_only_mirrors_says_that_nothing_is_handed_out() -> None:
+    (ready, *_) = conditions(pool(), usage(), (), allocates=False)
+    assert (ready.holds, ready.reason) == (False, "NotAllocating")
+    assert "--no-allocate" in ready.message
+
+
 INVALID = Finding(code="InvalidClusterCIDR", subject="clustercidr/p", message="no range", remedy="give one")
 OVERLAP = Finding(code="OverlapsServiceCIDR", subject="clustercidr/p", message="overlaps", remedy="separate")
 

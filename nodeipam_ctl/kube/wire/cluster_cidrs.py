@@ -37,6 +37,9 @@ CLUSTER_CIDRS = f"/apis/{API_GROUP}/{API_VERSION}/clustercidrs"
 X_K8S_GROUP = "networking.x-k8s.io"
 X_K8S_CLUSTER_CIDRS = f"/apis/{X_K8S_GROUP}/v1/clustercidrs"
 
+NOT_ALLOCATING = "NotAllocating"
+"""Why no ClusterCIDR is Ready while the controller runs with --no-allocate."""
+
 _LONGEST_MASK = {Family.IPV4: 30, Family.IPV6: 126}
 _SHORTEST_MASK = {Family.IPV4: 9, Family.IPV6: 33}
 
@@ -96,7 +99,21 @@ class _XClusterCIDR(msgspec.Struct, gc=False):
     spec: _XSpec
 
 
+class _Condition(msgspec.Struct, gc=False):
+    type: str = ""
+    reason: str = ""
+
+
+class _Status(msgspec.Struct, gc=False):
+    conditions: list[_Condition] | None = None
+
+
+class _Judged(msgspec.Struct, gc=False):
+    status: _Status = msgspec.field(default_factory=_Status)
+
+
 _decoder = msgspec.json.Decoder(_ClusterCIDR)
+_judged_decoder = msgspec.json.Decoder(_Judged)
 _x_decoder = msgspec.json.Decoder(_XClusterCIDR)
 
 
@@ -122,6 +139,15 @@ def decode_x_cluster_cidr(raw: bytes | Raw | Mapping[str, Any]) -> ClusterCIDR |
         return _x_cluster_cidr(given)
     except (*BAD_JSON, ValueError) as exc:
         return _refused(document, exc, prefix=f"{X_K8S_GROUP}/")
+
+
+def is_only_mirrored(raw: bytes | Raw) -> bool:
+    """Whether the status of a ClusterCIDR says that its controller allocates nothing."""
+    try:
+        stored = _judged_decoder.decode(raw).status
+    except BAD_JSON:
+        return False
+    return any(c.type == "Ready" and c.reason == NOT_ALLOCATING for c in stored.conditions or ())
 
 
 def _bytes(raw: bytes | Raw | Mapping[str, Any]) -> bytes | Raw:
