@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import random
 import signal
 import time
@@ -31,8 +32,7 @@ from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.linux import links, nftables
 from nodeipam_ctl.linux.alone import alone
-from nodeipam_ctl.linux.host import Host
-from nodeipam_ctl.linux.inotify import DirectoryWatch
+from nodeipam_ctl.linux.host import Host, Outcome
 from nodeipam_ctl.model import Severity
 from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
 from nodeipam_ctl.routing.backends import Vantage, vxlan, wireguard
@@ -157,12 +157,10 @@ class Agent:
                     )
                 )
             own_files = frozenset(map(Path, owned_files(self.settings)))
-            for directory in {path.parent for path in own_files}:
-                names = frozenset(path.name for path in own_files)
+            names = frozenset(path.name for path in own_files)
+            for watch in kernel.watches({path.parent for path in own_files}):
                 stack.enter_context(
-                    self._listening(
-                        DirectoryWatch(directory), partial(kernel.mark_files, self._reconciler, own=names)
-                    )
+                    self._listening(watch, partial(kernel.mark_files, self._reconciler, own=names))
                 )
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._feed.run(), name="feed")
@@ -229,7 +227,10 @@ class Agent:
         if doubtful and same_cluster and turn.outcome.done:
             self.metrics.healed(turn, seconds=None if disturbed_s is None else ended_s - disturbed_s)
         self._reporter.turn(turn, seconds=ended_s - began_s, healed=doubtful and same_cluster)
-        self._turn = turn
+        if self._turn is None:
+            gc.collect()
+            gc.freeze()  # most of it lives as long as we do: a collection need not walk it all again
+        self._turn = replace(turn, outcome=Outcome(failed=turn.outcome.failed), refused=())
         if turn.retry:
             self._retry_at_s = _loop_time_s() + _RETRY_S
         if turn.held and self._relist_at_s is None:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import structlog
 
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn
 from nodeipam_ctl.linux import links, rtnl, xtables
 from nodeipam_ctl.linux.forwarding import OUR_CHAIN
+from nodeipam_ctl.linux.inotify import DirectoryWatch
 from nodeipam_ctl.linux.netlink import Message, Monitor, attributes
 from nodeipam_ctl.routing.masquerade import TABLE
 from nodeipam_ctl.routing.state import Kind
 from nodeipam_ctl.settings import ROUTE_PROTOCOL
+
+log = structlog.get_logger(__name__)
 
 _LINK, _NEIGHBOUR, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 1, 3, 5, 7, 9, 11
 _IPV4_SETTINGS, _IPV6_SETTINGS = 24, 25
@@ -68,6 +74,20 @@ def mark_nft(reconciler: Reconciler, messages: Iterable[Message]) -> bool:
             reconciler.dirty.kinds.add(Kind.FORWARD)
             touched = True
     return touched
+
+
+def watches(directories: Iterable[Path]) -> Iterator[DirectoryWatch]:
+    """Watches of directories; where the kernel allows no more of them, the audit finds what changed: not worth failing for."""
+    for directory in directories:
+        try:
+            yield DirectoryWatch(directory)
+        except OSError as exc:
+            log.warning(
+                "directory_not_heard",
+                directory=str(directory),
+                reason=exc.strerror,
+                effect="changes of files are found at the next audit",
+            )
 
 
 class LegacyForward:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -14,18 +15,20 @@ def read_file(path: Path) -> HostFile | None:
     """A file's text and mode; None when there is none.
 
     Raises:
-        Permanent: it exists and cannot be read.
+        Permanent: it exists and cannot be read, or is something else than a file.
     """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # to open a pipe would wait for its writer, perhaps for ever
+            raise Permanent(f"file {path}: is no regular file; remove it")
         text = path.read_text(encoding="utf-8", errors="replace")
-        mode = path.stat().st_mode & 0o777
     except FileNotFoundError:
         return None
     except OSError as exc:
         raise Permanent(
             f"file {path}: cannot be read: {exc.strerror}; check its owner and the mount"
         ) from exc
-    return HostFile(path=str(path), text=text, mode=mode)
+    return HostFile(path=str(path), text=text, mode=mode & 0o777)
 
 
 def write_file(file: HostFile) -> None:

@@ -228,7 +228,10 @@ class Host:
                     if change.op is not Op.REMOVE:
                         files.write_sysctl(self._proc_sys_dir, setting)
                 case Link() as link:
-                    self._apply_link(change, link)
+                    try:
+                        self._apply_link(change, link)
+                    except KernelError as exc:
+                        raise links.explained(link, exc) from exc
                 case KeyFile() as key_file:
                     if change.op is Op.REMOVE:
                         files.remove_file(Path(key_file.path))

@@ -17,13 +17,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class DirectoryWatch:
-    """Hears of a directory's files; never blocks. A directory that is removed is made again, and heard of again."""
+    """Hears of a directory's files; never blocks. A directory that is removed is made again, and heard of again.
+
+    Raises:
+        OSError: this user has too many of them already (EMFILE).
+    """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._descriptor: int = _libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         if self._descriptor < 0:
-            raise OSError(ctypes.get_errno(), "inotify_init1: see fs.inotify.max_user_instances")
+            raise OSError(
+                ctypes.get_errno(), "too many inotify instances: raise fs.inotify.max_user_instances"
+            )
         self._watch()
 
     def fileno(self) -> int:

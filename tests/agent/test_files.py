@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +60,32 @@ def test_another_cnis_file_that_sorts_first_is_named_while_it_is_there(agent: Ag
 
     other.unlink()
     until(lambda: agent.lines("finding_cleared"), "it is gone", timeout_s=2)
+
+
+def test_what_is_no_file_in_a_files_place_is_named_and_not_waited_for(agent: Agent) -> None:
+    def put_a_pipe() -> bool:
+        agent.conflist.unlink(missing_ok=True)
+        with contextlib.suppress(FileExistsError):  # the agent was faster
+            os.mkfifo(agent.conflist)
+        return agent.conflist.is_fifo()
+
+    until(put_a_pipe, "a pipe has its place")
+    until(lambda: "is no regular file" in agent.get("/readyz")[1], "it is named")
+    agent.conflist.unlink()
+    until(agent.conflist.is_file, "it is as it was")
+    until(lambda: agent.get("/readyz")[0] == 200, "it is ready again")
+
+
+def test_where_directories_cannot_be_watched_all_else_works(tmp_path: Path) -> None:
+    script = f"""
+import os, resource
+from pathlib import Path
+from nodeipam_ctl.agent import kernel
+free = os.open("/dev/null", os.O_RDONLY)
+os.close(free)
+resource.setrlimit(resource.RLIMIT_NOFILE, (free, free))
+print(list(kernel.watches([Path({str(tmp_path)!r})])))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "directory_not_heard" in done.stdout
+    assert done.stdout.endswith("[]\n")
