@@ -18,7 +18,11 @@ _RETRY_S = 5.0
 
 
 class ConditionWriter:
-    """Keeps one Node's condition; a failed write is tried again, no more often than every five seconds."""
+    """Keeps one Node's condition; a failed write is tried again, and a lost one repeated, no more often than every five seconds.
+
+    Another writer of the same condition, such as a cloud's route controller, would otherwise make two programs write as fast as
+    the API server answers.
+    """
 
     def __init__(
         self, client: Client, node_name: str, *, clock: Callable[[], float] = time.monotonic
@@ -28,6 +32,8 @@ class ConditionWriter:
         self._node_name = node_name
         self._clock = clock
         self._written: tuple[str, bool, str] | None = None
+        self._contested = False
+        self._again_s = 0.0
         self._not_before_s = 0.0
         self._refused = ""
 
@@ -44,9 +50,18 @@ class ConditionWriter:
         true_already = node.network_unavailable is unavailable
         if true_already and (self._written is None or self._written == told):
             self._written = told
+            self._contested = self._contested and self._clock() < self._again_s + _RETRY_S
             return True
-        if self._clock() < self._not_before_s:
+        lost = self._written == told
+        if self._clock() < (max(self._not_before_s, self._again_s) if lost else self._not_before_s):
             return False
+        if lost and not self._contested:
+            self._contested = True
+            log.warning(
+                "condition_contested",
+                node=self._node_name,
+                remedy="somebody else writes it as well: stop that, or use --no-network-unavailable",
+            )
         self._not_before_s = self._clock() + _RETRY_S
         body = network_unavailable_patch(
             unavailable=unavailable,
@@ -63,5 +78,6 @@ class ConditionWriter:
                 log.warning("condition_not_written", node=self._node_name, reason=str(exc))
             return False
         self._written, self._refused, self._not_before_s = told, "", 0.0
+        self._again_s = self._clock() + _RETRY_S
         log.info("condition_written", node=self._node_name, network_unavailable=unavailable, reason=reason)
         return True

@@ -36,9 +36,9 @@ class Truth:
         self._blind_since_s: float | None = None
         self._clock = clock
         self._condition = (
-            ConditionWriter(client, settings.node_name) if settings.network_unavailable else None
+            ConditionWriter(client, settings.node_name, clock=clock) if settings.network_unavailable else None
         )
-        self._taint = TaintWriter(client, settings.node_name) if settings.taint else None
+        self._taint = TaintWriter(client, settings.node_name, clock=clock) if settings.taint else None
 
     async def turn(self, node: Node | None, turn: Turn) -> bool:
         """A turn is over: says what came of it; whether it could be said."""

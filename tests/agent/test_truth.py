@@ -13,7 +13,7 @@ from nodeipam_ctl.agent.reconcile import Snapshot, Turn
 from nodeipam_ctl.agent.truth import Truth
 from nodeipam_ctl.demo.apiserver import ApiServer
 from nodeipam_ctl.kube.auth import Access, StaticToken
-from nodeipam_ctl.kube.client import Client
+from nodeipam_ctl.kube.client import STRATEGIC_PATCH, Client
 from nodeipam_ctl.kube.wire.nodes import decode_node
 from nodeipam_ctl.linux.host import Outcome
 from nodeipam_ctl.plan import Plan
@@ -36,7 +36,7 @@ class World:
         settings = AgentSettings(node_name="n1", backend="host-gw", cni_conf_dir=Path("/nowhere"), taint=True)
         self._truth = Truth(client, settings, clock=lambda: self.now_s)
 
-    async def turn(self, waiting: str = "") -> None:
+    async def turn(self, waiting: str = "") -> bool:
         turn = Turn(
             snapshot=Snapshot(lists=1),
             desired=Desired(state=HostState(), waiting=waiting),
@@ -46,7 +46,12 @@ class World:
             retry=False,
             present={},
         )
-        assert await self._truth.turn(decode_node(await self._get()), turn)
+        return await self._truth.turn(decode_node(await self._get()), turn)
+
+    async def overwrite(self) -> None:
+        condition = {"type": "NetworkUnavailable", "status": "True", "reason": "Foreign"}
+        body = json.dumps({"status": {"conditions": [condition]}}).encode()
+        await self._client.patch("/api/v1/nodes/n1/status", body, kind=STRATEGIC_PATCH)
 
     async def no_turn(self) -> None:
         assert await self._truth.no_turn(decode_node(await self._get()), "nft: no such program")
@@ -101,6 +106,22 @@ async def test_moments_with_turns_between_them_do_not_add_up(world: World) -> No
         world.now_s += 6
     await world.no_turn()
     assert await world.condition() == READY
+
+
+async def test_a_condition_that_somebody_else_writes_as_well_is_not_fought_over_without_end(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await world.turn()
+    written = 0
+    for _ in range(50):
+        world.now_s += 0.5
+        await world.overwrite()
+        await world.turn()
+        written += await world.condition() == READY
+    assert written == 5, "once in five seconds"
+    assert capsys.readouterr().out.count("condition_contested") == 1
+    await world.turn("WaitingForPodCIDR: none yet")
+    assert await world.condition() == ("True", "WaitingForPodCIDR"), "what is new is said at once"
 
 
 @pytest.mark.kernel
