@@ -41,16 +41,16 @@ class EntryEvents:
         self._dirty = dirty
         self._known = known
         self._name_of: Mapping[int, str] = {}
-        self._waiting: list[Message] | None = None
+        self._waiting: list[tuple[int, bytes]] | None = None
         self.differed = False
 
     def heard(self, message: Message) -> bool:
         """Marks the kind of entry as doubtful if need be; whether it did."""
         waiting = self._waiting
         if waiting is not None:
-            waiting.append(message)
+            waiting.append((message.type, bytes(message.body)))  # thousands at a cold start: no views of buffers
             return False
-        return self._judged(message)
+        return self._judged(message.type, message.body)
 
     def turn_begins(self) -> None:
         """What we know of the host is about to change."""
@@ -64,14 +64,13 @@ class EntryEvents:
         """
         self._name_of = name_of
         waiting, self._waiting = self._waiting, None
-        news = [message for message in waiting or () if self._judged(message)]
-        self.differed = bool(news)
+        self.differed = sum(self._judged(number, memoryview(body)) for number, body in waiting or ()) > 0
 
-    def _judged(self, message: Message) -> bool:
-        kind, key, entry = rtnl.decode_entry(message.body, self._name_of)
+    def _judged(self, number: int, body: memoryview) -> bool:
+        kind, key, entry = rtnl.decode_entry(body, self._name_of)
         if key is None or kind in self._dirty.kinds:
             return False
-        wanted = entry if message.type == rtnl.RTM_NEWNEIGH else None
+        wanted = entry if number == rtnl.RTM_NEWNEIGH else None
         if self._known[kind].get(key) == wanted:
             return False
         self._dirty.kinds.add(kind)

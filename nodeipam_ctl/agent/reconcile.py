@@ -275,8 +275,10 @@ class Reconciler:
                     raise
                 self._forward_problem = str(exc)  # somebody else's firewall must not keep us from our routes
                 continue
+            # Under the keys of what is wanted: thousands of them need not exist twice either.
             wanted = answer.state.kinds[kind]
-            self._observed[kind] = {key: settled(wanted.get(key), obj) for key, obj in found.items()}
+            present = {key: settled(obj, found.pop(key)) for key, obj in wanted.items() if key in found}
+            self._observed[kind] = {**present, **found}
             if kind is Kind.ROUTE:
                 self._foreign = foreign
             elif kind is Kind.FORWARD:

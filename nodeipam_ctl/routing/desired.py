@@ -51,9 +51,10 @@ class Desired:
 
 
 class _Answer(NamedTuple):
-    """What a peer's claim of a podCIDR needs if it holds, with the keys of its objects, which take longer to make than to compare.
+    """What a peer's claim of a podCIDR needs if it holds.
 
     Attributes:
+        keys: of the objects in `toward`; they take longer to make than to compare.
         outside: no ClusterCIDR covers it, so masquerade must be told about it.
         near: it lies on one of our own segments.
     """
@@ -62,7 +63,7 @@ class _Answer(NamedTuple):
     cidr: Network
     place: Place
     toward: Toward
-    keyed: tuple[tuple[Key, HostObject], ...]
+    keys: tuple[Key, ...]
     outside: bool
     near: bool
 
@@ -95,7 +96,7 @@ def desired(
         objects += backends.load(name).own(vantage).objects
     routed = 0
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
-    pairs: list[tuple[Key, HostObject]] = []
+    used: list[_Answer] = []
     outside: list[Network] = []
     refused = covering({place: answer for place, answer in holders.items() if answer.near}, view)
     for place, answer in holders.items():
@@ -103,10 +104,10 @@ def desired(
         if place in refused and not toward.refused:  # not in the memo: it depends on other peers
             unreachable.append(refused[place])
             continue
-        pairs += answer.keyed
+        used.append(answer)
         if toward.findings:
             unreachable += toward.findings
-        elif answer.keyed:
+        elif answer.keys:
             routed += 1
         if answer.outside:
             outside.append(answer.cidr)
@@ -120,7 +121,12 @@ def desired(
         objects += handover.files(view.own, view.cluster_cidrs, pod_mtu, view.settings)
         objects.append(_conflist(view, view.own.pod_cidrs, pod_mtu, template))
     return Desired(
-        state=HostState.of_keyed(chain(pairs, ((obj.key, obj) for obj in objects))),
+        state=HostState.of_keyed(
+            chain(
+                chain.from_iterable(zip(a.keys, a.toward.objects, strict=True) for a in used),
+                ((obj.key, obj) for obj in objects),
+            )
+        ),
         findings=(*unreachable, *own_findings, *_shadowed_conflist(view)),
         waiting=waiting,
         keep=_kept(waiting, view),
@@ -157,7 +163,7 @@ def _answer(
         cidr=cidr,
         place=Place.of(cidr),
         toward=toward,
-        keyed=tuple((obj.key, obj) for obj in toward.objects),
+        keys=tuple(obj.key for obj in toward.objects),
         outside=not toward.refused and not ranges.cover(cidr),
         near=near(cidr, vantage.view),
     )

@@ -348,7 +348,7 @@ HostPlan = Plan[Key, HostObject]
 HostChange = Change[Key, HostObject]
 
 
-def settled(wanted: HostObject | None, found: HostObject) -> HostObject:
+def settled(wanted: HostObject, found: HostObject) -> HostObject:
     """What was found, or the wanted object itself where the two mean the same: thousands of them need not exist twice.
 
     A WireGuard peer that proves its key from another address than its InternalIP is left there: the device answers where it

@@ -28,7 +28,3 @@ def test_a_living_peer_may_have_moved(found: HostObject, *, same: bool) -> None:
     assert (settled(WANTED, found) is WANTED) is same
     if not same:
         assert settled(WANTED, found) is found
-
-
-def test_what_nobody_wants_is_what_was_found() -> None:
-    assert settled(None, MOVED) is MOVED
