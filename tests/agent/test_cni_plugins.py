@@ -19,11 +19,13 @@ POD_CIDRS = {
 }
 
 
-def chain(host: Namespace, agent: Agent, pod: Namespace, command: str) -> dict[str, Any]:
+def chain(
+    host: Namespace, agent: Agent, pod: Namespace, command: str, added: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """Runs the conflist's plug-ins as a runtime does (CNI specification 1.0.0, section 4)."""
     conflist = json.loads(agent.conflist.read_text())
-    plugins = conflist["plugins"] if command == "ADD" else conflist["plugins"][::-1]
-    result: dict[str, Any] = {}
+    plugins = conflist["plugins"][::-1] if command == "DEL" else conflist["plugins"]
+    result: dict[str, Any] = added or {}
     for plugin in plugins:
         config = {"cniVersion": conflist["cniVersion"], "name": conflist["name"], **plugin}
         if result:
@@ -61,6 +63,7 @@ def test_the_real_plug_ins_attach_a_pod(cluster: Cluster, flavour: str, families
                 lambda: " 0% packet loss" in host.run("ping", "-c", "1", "-W", "1", address, check=False),  # noqa: B023
                 f"{address} answers its host",
             )
+        chain(host, agent, pod, "CHECK", result)
         routes = host.routes()
         assert len(routes) == len(POD_CIDRS[families]), "the sinks stand below the pod's own route"
         chain(host, agent, pod, "DEL")

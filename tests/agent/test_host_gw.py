@@ -119,6 +119,8 @@ def test_waits_for_its_pod_cidr_and_routes_to_peers_meanwhile(cluster: Cluster) 
     cluster.add("n1", **N1)
     until(agent.conflist.exists, "the conflist is there")
     until(lambda: cluster.condition("n1") == ("False", "NodeIPAMRoutesReady"), "the condition is False")
+    until(lambda: agent.get("/readyz")[0] == 200, "it is ready")
+    assert len(agent.lines("agent_started")) == 1, "the same process all the time"
 
 
 def test_never_touches_a_foreign_route_and_takes_its_place_once_it_is_gone(cluster: Cluster) -> None:

@@ -126,3 +126,4 @@ def test_writes_what_flannels_plug_in_and_dockerd_read(cluster: Cluster) -> None
         lambda: json.loads(agent.conflist.read_text())["plugins"][0]["mtu"] == 1350,
         "the conflist follows as well",
     )
+    assert host.ip("link", "show", "nictl.1")[0]["mtu"] == 1350

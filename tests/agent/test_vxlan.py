@@ -169,6 +169,11 @@ def test_direct_routing_follows_the_peer_across_subnets(cluster: Cluster) -> Non
     assert fdb(host, "nictl.1") == [f"{mac(cluster, 'n3')} 198.51.100.13"]
     assert pings(host, "10.244.1.10", "10.244.2.10")
     assert pings(host, "10.244.1.10", "10.244.3.10")
+    assert nodes["n3"][0].routes() == [
+        "10.244.1.0/24 via 10.244.1.0 dev nictl.1 metric 101 onlink",
+        "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 102 onlink",
+        "unreachable 10.244.3.0/24 metric 4278198272",
+    ]
     nodes["n2"][1].stop()  # its connection to the API server would hang on the old address for half a minute
     nodes["n2"][0].sh(
         "ip address flush dev eth0; ip address add 198.51.100.12/24 dev eth0; ip route add default via 198.51.100.1"
@@ -177,6 +182,7 @@ def test_direct_routing_follows_the_peer_across_subnets(cluster: Cluster) -> Non
     cluster.start_agent(nodes["n2"][0], "n2", "--backend", "vxlan", "--direct-routing")
     moved = "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 102 onlink"
     until(lambda: host.routes() == [moved, tunnelled, SINK], "n2 is behind the tunnel")
+    until(lambda: f"{mac(cluster, 'n2')} 198.51.100.12" in fdb(host, "nictl.1"), "its tunnel leads there")
     until(lambda: pings(host, "10.244.1.10", "10.244.2.10"), "its pods answer again")
 
 

@@ -1,4 +1,4 @@
-"""A, O4: which way leads to a peer, through which of our devices, and with how many blocks?"""
+"""A, G3, O4: which way leads to a peer, through which of our devices, and with how many blocks?"""
 
 from __future__ import annotations
 
@@ -9,10 +9,42 @@ from pathlib import Path
 from tests.agent.cluster import until
 from tests.agent.test_tools import line, page
 from tests.dataplane.cases import case, scenario
-from tests.dataplane.kernel import heard, ours
-from tests.dataplane.lab import Lab
+from tests.dataplane.kernel import heard, ours, state
+from tests.dataplane.lab import Lab, pings
 
 MakeLab = Callable[..., Lab]
+
+
+@scenario("A2-vxlan-classic", "G3-big-packet-df")
+def test_pods_and_hosts_reach_pods_through_the_tunnel_up_to_its_mtu(make_lab: MakeLab) -> None:
+    lab = make_lab("n1", "n2", "n3")
+    lab.settle("--backend", "vxlan")
+    host = lab.hosts["n1"]
+    (link,) = host.ip("link", "show", "nictl.1")
+    wanted = case("A2-vxlan-classic")["expect"]["n1"]["link"]["$DEV"]
+    data = link["linkinfo"]["info_data"]
+    assert (link["linkinfo"]["info_kind"], link["mtu"]) == (wanted["kind"], wanted["mtu"])
+    assert {key: data.get(key) for key in ("id", "port", "learning", "local")} == {
+        key: wanted[key] for key in ("id", "port", "learning", "local")
+    }
+    assert "link" not in data, "no lower device"
+    assert "UP" in link["flags"]
+    found = state(host)
+    assert found["address"] == ["nictl.1 10.244.1.0/32"]
+    assert host.routes() == [
+        "10.244.2.0/24 via 10.244.2.0 dev nictl.1 metric 102 onlink",
+        "10.244.3.0/24 via 10.244.3.0 dev nictl.1 metric 103 onlink",
+        "unreachable 10.244.1.0/24 metric 4278198272",
+    ]
+    macs = {n: lab.hosts[n].ip("link", "show", "nictl.1")[0]["address"] for n in ("n2", "n3")}
+    assert found["neighbour"] == [f"10.244.{n[1]}.0 {mac} nictl.1" for n, mac in macs.items()]
+    assert found["fdb"] == sorted(f"{mac} 192.0.2.1{n[1]} nictl.1 permanent" for n, mac in macs.items())
+    pods = {name: lab.pod(name) for name in lab.hosts}
+    assert pods["n1"].reaches(pods["n3"].address)
+    assert pings(host, pods["n2"].address), "from the host itself"
+    fits, too_big = (row["payload"] for row in case("G3-big-packet-df")["expect"]["ping_df"])
+    assert pods["n1"].reaches(pods["n2"].address, "-M", "do", "-s", str(fits))
+    assert not pods["n1"].reaches(pods["n2"].address, "-M", "do", "-s", str(too_big))
 
 
 @scenario("A6-several-cidrs-per-node")

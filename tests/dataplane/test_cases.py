@@ -13,7 +13,6 @@ _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[1]
 
 ELSEWHERE: Final = {
-    "A2-vxlan-classic": "tests/agent/test_vxlan.py::test_programs_what_flanneld_would",
     "A3-direct-routing-two-subnets": "tests/agent/test_vxlan.py::test_direct_routing_follows_the_peer_across_subnets",
     "A5-direct-becomes-routed": "tests/agent/test_vxlan.py::test_direct_routing_follows_the_peer_across_subnets",
     "C2-own-podcidr-late": "tests/agent/test_host_gw.py::test_waits_for_its_pod_cidr_and_routes_to_peers_meanwhile",
@@ -23,13 +22,10 @@ ELSEWHERE: Final = {
     "E2-foreign-route-conflict": "tests/agent/test_host_gw.py::test_never_touches_a_foreign_route_and_takes_its_place_once_it_is_gone",
     "E3-foreign-conflict-clears": "tests/agent/test_host_gw.py::test_never_touches_a_foreign_route_and_takes_its_place_once_it_is_gone",
     "G2-underlay-mtu-shrinks-live": "tests/agent/test_own_node.py::test_writes_what_flannels_plug_in_and_dockerd_read",
-    "G3-big-packet-df": "tests/agent/test_vxlan.py::test_programs_what_flanneld_would",
     "G8-sink-never-beats-bridge": "tests/agent/test_cni_plugins.py::test_a_bridge_flap_does_not_leave_pods_behind_the_sink",
     "H3-peer-mac-rotation": "tests/agent/test_flannel.py::test_pods_of_both_kinds_of_nodes_reach_each_other",
-    "I1-subnet-env-v4": "tests/agent/test_own_node.py::test_writes_what_flannels_plug_in_and_dockerd_read",
     "I5-conflist-valid-for-stock-plugins": "tests/agent/test_cni_plugins.py::test_the_real_plug_ins_attach_a_pod",
     "J3-rule-drift": "tests/agent/test_masquerade.py::test_puts_a_disturbed_table_right_and_leaves_others_alone",
-    "K5-shutdown": "tests/agent/test_host_gw.py::test_stops_within_a_second_and_leaves_forwarding",
     "O6-v4-pods-on-v6-underlay": "tests/agent/test_own_node.py::test_ipv4_pods_reach_each_other_over_an_ipv6_underlay",
 }
 """Proved by a test of the agent's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,18 @@ from tests.dataplane.cases import case, scenario
 from tests.dataplane.lab import Lab
 
 MakeLab = Callable[..., Lab]
+
+
+@scenario("I1-subnet-env-v4")
+def test_flannels_plug_in_reads_exactly_what_flanneld_would_write(make_lab: MakeLab, tmp_path: Path) -> None:
+    wanted = case("I1-subnet-env-v4")["expect"]
+    lab = make_lab("n1", pools=True)
+    env = tmp_path / "flannel" / "subnet.env"
+    lab.settle("--backend", "vxlan", "--flannel-compat", "--subnet-env", str(env))
+    lines = env.read_text().splitlines()
+    assert dict(line.split("=", 1) for line in lines) == wanted["keys_exact"]
+    assert len(lines) == len(wanted["keys_exact"])
+    assert env.stat().st_mode & 0o777 == int(wanted["mode"], 8)
 
 
 @scenario("I8-ranges-of-two-cidrs-same-family")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from nodeipam_ctl.demo.apiserver.faults import Effect, Fault
 from tests.agent.cluster import until
 from tests.dataplane.cases import case, scenario
-from tests.dataplane.kernel import heard, ours
+from tests.dataplane.kernel import heard, ours, state
 from tests.dataplane.lab import Lab
 from tests.linux.namespaces import Namespace
 
@@ -56,6 +58,24 @@ def test_a_quiet_node_costs_kernel_and_api_nothing(make_lab: MakeLab, tmp_path: 
     assert case("K4-status-patch-rate")["expect"]["api_writes_by_agent_max"] == 1
 
 
+@scenario("K5-shutdown")
+@pytest.mark.parametrize("backend", ["host-gw", "vxlan", "vxlan-gpe"])
+def test_an_agent_that_is_stopped_leaves_everything_as_it_is(
+    make_lab: MakeLab, tmp_path: Path, backend: str
+) -> None:
+    wanted = case("K5-shutdown")["expect"]
+    lab = make_lab("n1", "n2", dual=True)
+    lab.settle("--backend", backend)
+    host, agent = lab.hosts["n1"], lab.agents["n1"]
+    pods = lab.pod("n1"), lab.pod("n2")
+    before = state(host, agent)
+    with heard(host, tmp_path) as events:
+        assert agent.stop(timeout_s=wanted["exit_seconds_max"]) == wanted["exit_code"]
+    assert ours(events) == []
+    assert state(host, agent) == before
+    assert all(pods[0].reaches(address) for address in pods[1].addresses)
+
+
 def nft_monitor_listens(host: Namespace, log: Path) -> bool:
     host.sh("nft add table inet probe; nft delete table inet probe")
     return "probe" in log.read_text()
@@ -81,26 +101,27 @@ def test_a_condition_that_belongs_to_cloud_routes_is_left_alone(make_lab: MakeLa
 
 @scenario("K3-health-endpoints")
 def test_health_turns_bad_when_a_turn_hangs_and_readiness_waits_for_the_first(
-    make_lab: MakeLab, tmp_path: Path
+    make_lab: MakeLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = make_lab("n1")
-    # Somebody puts a pipe where we read a file: the turn hangs in the kernel, as with a dead NFS mount.
-    env = tmp_path / "subnet.env"
-    os.mkfifo(env)
-    agent = lab.start("n1", "--subnet-env", str(env), "--audit-period", "1")
-    until(lambda: agent.lines("telemetry_served"), "it serves")
-    assert agent.get("/healthz")[0] == 200
-    code, text = agent.get("/readyz")
-    assert code == 503
-    assert "no turn has been completed" in text or "list is not complete" in text
-    until(lambda: agent.get("/healthz")[0] == 500, "it says that it hangs", timeout_s=10)
-
-    def works() -> bool:
-        with contextlib.suppress(OSError):  # ENXIO: nobody reads at the moment
-            os.close(os.open(env, os.O_WRONLY | os.O_NONBLOCK))  # whoever reads goes on
-        return agent.get("/healthz")[0] == 200
-
-    until(works, "it works again", timeout_s=30)
+    hangs, nft, real = tmp_path / "hangs", tmp_path / "bin" / "nft", shutil.which("nft")
+    hangs.touch()
+    nft.parent.mkdir()
+    nft.write_text(
+        f'#!/bin/sh\n[ "$1" = --version ] || while [ -e {hangs} ]; do sleep 0.05; done\nexec {real} "$@"\n'
+    )
+    nft.chmod(0o755)
+    monkeypatch.setenv("PATH", str(nft.parent), prepend=os.pathsep)
+    try:
+        agent = lab.start("n1", "--audit-period", "1")
+        until(lambda: agent.lines("telemetry_served"), "it serves")
+        assert agent.get("/healthz")[0] == 200
+        code, text = agent.get("/readyz")
+        assert code == 503
+        assert "no turn has been completed" in text or "list is not complete" in text
+        until(lambda: agent.get("/healthz")[0] == 500, "it says that it hangs", timeout_s=10)
+    finally:
+        hangs.unlink()
+    until(lambda: agent.get("/healthz")[0] == 200, "it works again", timeout_s=30)
     until(lambda: agent.get("/readyz")[0] == 200, "it is ready")
-    assert env.is_file(), "the pipe has given way to the file"
     assert agent.get("/metrics")[1].startswith("# HELP ")
