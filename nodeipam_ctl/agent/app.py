@@ -37,6 +37,7 @@ from nodeipam_ctl.model import Severity
 from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
 from nodeipam_ctl.routing.backends import Vantage, vxlan, wireguard
 from nodeipam_ctl.routing.desired import owned_files
+from nodeipam_ctl.routing.forwarding import dropping
 from nodeipam_ctl.settings import AgentSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer, parse_address
 from nodeipam_ctl.telemetry.readiness import Readiness
@@ -106,6 +107,12 @@ class Agent:
         self._feed = Feed(client, settings, changed=self._wake.set)
         self._truth = Truth(client, settings)
         self._predecessor = PredecessorRules(settings)
+        # Without nft the reconciler does not even look, which must not pass for "nothing drops".
+        self._unseen = (
+            dropping((), (), problem="nft is not installed")
+            if settings.forward_accept and not nftables.available()
+            else ()
+        )
         self._legacy = kernel.LegacyForward(reconciler, touched=self._disturb)
         self._annotations = AnnotationWriter(client, settings.node_name)
         self._reporter = Reporter()
@@ -221,6 +228,7 @@ class Agent:
             turn,
             findings=turn.findings
             + self._predecessor.findings
+            + self._unseen
             + (self._probe.findings if self._probe is not None else ()),
         )
         self.metrics.took(turn, peers=len(snapshot.peers), seconds=ended_s - began_s)

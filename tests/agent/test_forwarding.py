@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +181,27 @@ def test_accepts_in_any_chain_that_drops_not_only_in_that_of_iptables(pair: Pair
     until(lambda: off.lines("finding"), "what drops is named")
     assert "NODEIPAM" not in host.run("nft", "list", "table", "inet", "mine")
     assert not pair.ping()
+
+
+def test_without_nft_it_is_said_that_chains_cannot_be_seen(pair: Pair, tmp_path: Path) -> None:
+    config, log = tmp_path / "kubeconfig", tmp_path / "log"
+    pair.cluster.api.write_kubeconfig(config)
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            pair.hosts[0].inside(
+                *("setpriv", "--pdeathsig", "KILL", "env", f"PATH={tmp_path}", sys.executable),
+                *("-m", "nodeipam_ctl", "agent", "--node-name", "n1", "--feed", "nodes", "--no-masquerade"),
+                *("--kubeconfig", str(config), "--cni-conf-dir", str(tmp_path), "--log-format", "json"),
+            ),
+            stdout=stream,
+            stderr=stream,
+            text=True,
+        )
+    agent = Agent(pair.hosts[0], process, tmp_path, log)
+    try:
+        until(lambda: agent.lines("finding"), "it is said")
+        assert [(line["code"], line["subject"]) for line in agent.lines("finding")] == [
+            ("ForwardUnknown", "host/forward")
+        ]
+    finally:
+        assert agent.stop() == 0

@@ -96,6 +96,7 @@ def test_without_the_capability_for_it_nobody_is_asked_and_all_else_goes_on(
             ),
             stdout=stream,
             stderr=stream,
+            text=True,
         )
     agent = Agent(host, process, tmp_path, log)
     try:
