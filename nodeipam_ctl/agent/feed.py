@@ -38,6 +38,7 @@ class Feed:
             Informer(client, x_cluster_cidrs(), self._heard),
         )
         self._services: Informer[ServiceCIDR | Unreadable] = Informer(client, service_cidrs(), self._heard)
+        self._api_server = client.address
         self._kept: Snapshot | None = None
 
     @property
@@ -79,7 +80,8 @@ class Feed:
         found, unread = self._source.peers(), self._source.unread()
         node = self.own_node
         mine = found.pop(node.uid, None) if node is not None else None
-        others = tuple(peer for peer in found.values() if peer.name != self._settings.node_name)
+        name = self._settings.node_name
+        others = tuple([peer for peer in found.values() if peer.name != name])
         return Snapshot(
             own=own_peer(node, mine, flannel_compat=self._settings.flannel_compat)
             if node is not None
@@ -92,6 +94,7 @@ class Feed:
                 if isinstance(service, ServiceCIDR)
                 for cidr in service.cidrs
             ),
+            api_server=self._api_server,
             pools_known=all(pool.synced.is_set() for pool in self._pools),
             plausible=self._plausible(node, mine),
             whole=self._source.whole,

@@ -18,7 +18,7 @@ from nodeipam_ctl.linux.netlink import KernelError
 from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import Op, Plan, diff
-from nodeipam_ctl.prefixes import Network
+from nodeipam_ctl.prefixes import Address, Network
 from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
 from nodeipam_ctl.routing.contest import contested
@@ -63,6 +63,7 @@ class Snapshot:
     peers: tuple[Peer, ...] = ()
     cluster_cidrs: tuple[Network, ...] = ()
     service_cidrs: tuple[Network, ...] = ()
+    api_server: Address | None = None
     pools_known: bool = True
     plausible: bool = True
     whole: bool = True
@@ -229,6 +230,7 @@ class Reconciler:
             facts=self.facts,
             cluster_cidrs=snapshot.cluster_cidrs,
             service_cidrs=snapshot.service_cidrs,
+            api_server=snapshot.api_server,
             pools_known=snapshot.pools_known,
         )
 

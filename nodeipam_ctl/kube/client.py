@@ -21,6 +21,7 @@ from nodeipam_ctl.kube.connection import Connection, Cut, Silent
 from nodeipam_ctl.kube.http1 import Head
 from nodeipam_ctl.kube.reachability import Reachability
 from nodeipam_ctl.kube.transport import NotConnected, Pool
+from nodeipam_ctl.prefixes import Address, parse_address
 
 log = structlog.get_logger(__name__)
 
@@ -80,6 +81,15 @@ class Client:
 
     def __repr__(self) -> str:
         return f"Client({self._access.server!r})"
+
+    @property
+    def address(self) -> Address | None:
+        """The API server's address; None when it is known by name."""
+        host = urlsplit(self.server).hostname or ""
+        try:
+            return parse_address(host)
+        except ValueError:
+            return None
 
     @property
     def server(self) -> str:

@@ -139,7 +139,7 @@ def _answers(vantage: Vantage, backend: Backend, memo: Memo | None) -> Iterator[
     """For every claim of every peer, in their order."""
     view = vantage.view
     underlay = tuple(link for link in view.facts.links if not link.ours)
-    basis = (view.settings, view.own, underlay, view.service_cidrs, view.cluster_cidrs)
+    basis = (view.settings, view.own, underlay, view.service_cidrs, view.api_server, view.cluster_cidrs)
     known = memo.answers if memo is not None and memo.basis == basis else {}
     ranges = masquerade.Ranges(view.cluster_cidrs)
     answers: dict[NodeUID, tuple[Peer, tuple[_Answer, ...]]] = {}

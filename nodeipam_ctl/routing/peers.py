@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple, Protocol, TypeVar
 
 from nodeipam_ctl.model import Finding, Severity
-from nodeipam_ctl.prefixes import Address, Network, contains, overlaps
+from nodeipam_ctl.prefixes import Address, Family, Network, contains, family_of, overlaps
 from nodeipam_ctl.routing.view import NodeView, Peer
 
 
@@ -43,6 +43,9 @@ class Claim(Protocol):
 
 
 C = TypeVar("C", bound=Claim)
+
+SHORTEST = {Family.IPV4: 9, Family.IPV6: 33}
+"""Prefix length of the largest block that a ClusterCIDR can give to a node: two of 0.0.0.0/1 and 128.0.0.0/1 are a default route."""
 
 
 class BareClaim(NamedTuple):
@@ -152,6 +155,10 @@ def _conflict(cidr: Network, winner: Peer, loser: Peer) -> Finding:
 def _reason(cidr: Network, peer: Peer, view: NodeView) -> str | None:
     if cidr.prefixlen == 0:
         return "is the default route"
+    if cidr.prefixlen < SHORTEST[family_of(cidr)]:
+        return f"is larger than any node's block (/{SHORTEST[family_of(cidr)]})"
+    if view.api_server is not None and view.api_server in cidr:
+        return f"covers the API server's address {view.api_server}"
     for word, wrong in (
         ("loopback", cidr.is_loopback),
         ("multicast", cidr.is_multicast),

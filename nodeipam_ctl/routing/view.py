@@ -92,6 +92,7 @@ class NodeView:
     Attributes:
         cluster_cidrs: the ranges of every ClusterCIDR, which pods see each other in without masquerade.
         service_cidrs: the cluster's Service ranges, besides those of the settings.
+        api_server: its address, which no route of ours may take away; None when it is known by name.
         pools_known: whether `cluster_cidrs` is what the API server says, and not merely what we have not heard yet.
     """
 
@@ -101,6 +102,7 @@ class NodeView:
     facts: HostFacts = field(default_factory=HostFacts)
     cluster_cidrs: tuple[Network, ...] = ()
     service_cidrs: tuple[Network, ...] = ()
+    api_server: Address | None = None
     pools_known: bool = True
 
     def underlay(self, family: Family) -> tuple[UnderlayLink, Address] | None:

@@ -176,7 +176,10 @@ def test_refuses_a_peer_at_our_own_address() -> None:
     ("cidr", "why"),
     [
         pytest.param("0.0.0.0/0", "is the default route", id="the default route"),
-        pytest.param("127.0.0.0/8", "is loopback space", id="loopback"),
+        pytest.param("128.0.0.0/1", "is larger than any node's block (/9)", id="half of the world"),
+        pytest.param("2000::/3", "is larger than any node's block (/33)", id="all of IPv6 there is"),
+        pytest.param("203.0.113.0/24", "covers the API server's address 203.0.113.6", id="the API server"),
+        pytest.param("127.0.0.0/9", "is loopback space", id="loopback"),
         pytest.param("224.1.0.0/16", "is multicast space", id="multicast"),
         pytest.param("169.254.0.0/24", "is link-local space", id="link-local"),
         pytest.param("192.0.2.0/24", "covers this node's own address 192.0.2.11 on eth0", id="our segment"),
@@ -193,7 +196,8 @@ def test_refuses_a_peer_at_our_own_address() -> None:
 )
 def test_refuses_a_pod_cidr_that_would_harm_the_host(cidr: str, why: str) -> None:
     others = peer("n9", cidr, at=("192.0.2.17",)), peer("n2", "10.244.2.0/24", at=("192.0.2.12",))
-    answer = desired(view(*others, service_cidrs=(IPv4Network("10.96.0.0/12"),)), HOST_GW)
+    seen = view(*others, service_cidrs=(IPv4Network("10.96.0.0/12"),))
+    answer = desired(replace(seen, api_server=IPv4Address("203.0.113.6")), HOST_GW)
     assert list(routes(answer.state)) == ["10.244.2.0/24"]
     (finding,) = answer.findings
     assert finding.message == f"podCIDR {cidr} {why}, so no route is made"
