@@ -162,6 +162,8 @@ async def _refusals(lab: ImpatientLab, see: _Sight) -> None:
     """A node that no pool serves is told so, and told again when there is another reason."""
     client = lab.control.client
     await client.patch(f"{_POOLS}/demo", b'{"spec": {"disabled": true}}')
+    # Pools and nodes come on two watches: a node that is heard of first would still be served.
+    await lab.until("the controller knows that the pool is closed", see.pool_is_known_as_it_is, timeout_s=10)
     waiting = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "waiting"}}
     await client.create("/api/v1/nodes", json.dumps(waiting).encode())
     await lab.until("the node was told that there is no podCIDR", see.refusals_told(1), timeout_s=10)
@@ -244,6 +246,11 @@ class _Sight:
 
     async def pool_counts_its_nodes(self) -> bool:
         return bool((await self.get(f"{_POOLS}/demo")).get("status", {}).get("nodes") == 2)
+
+    async def pool_is_known_as_it_is(self) -> bool:
+        pool = await self.get(f"{_POOLS}/demo")
+        seen = {c["type"]: c.get("observedGeneration") for c in pool["status"]["conditions"]}
+        return bool(seen["Ready"] == pool["metadata"]["generation"])
 
     async def pool_is_held(self) -> bool:
         return bool((await self.get(f"{_POOLS}/demo"))["metadata"].get("finalizers"))
