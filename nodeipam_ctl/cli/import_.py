@@ -78,7 +78,7 @@ def command(
         "service-cluster-ip-range": service_cluster_ip_range,
     }
     flags = kcm_flags.parse_flags([f"--{key}={value}" for key, value in given.items() if value])
-    if from_upstream and flags != KcmFlags():
+    if from_upstream and (flags != KcmFlags() or name != DEFAULT_NAME):
         raise UsageError("--from-upstream takes everything from the cluster; leave the other flags out")
     made = None if from_upstream else _from_flags(flags, name)
 

@@ -6,7 +6,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nodeipam_ctl.cli.flags import object_name
 from nodeipam_ctl.errors import UsageError
+from nodeipam_ctl.kube.wire.cluster_cidrs import X_K8S_GROUP
 from nodeipam_ctl.kube.wire.manifests import read_manifest
 from nodeipam_ctl.kube.wire.yaml_text import NotYAML, documents
 from nodeipam_ctl.model import ClusterCIDR, PoolName
@@ -29,6 +31,9 @@ def read_files(files: tuple[str, ...]) -> tuple[ClusterCIDR, ...]:
                 pool = read_manifest(document)
             except ValueError as exc:
                 raise UsageError(f"{where}: document {number}: {exc}") from exc
+            object_name(
+                f"{where}: document {number}: metadata.name", pool.name.removeprefix(f"{X_K8S_GROUP}/")
+            )
             if pool.name in found:
                 raise UsageError(
                     f"{where}: document {number}: ClusterCIDR {pool.name} is given twice; leave one out"

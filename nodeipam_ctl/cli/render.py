@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from nodeipam_ctl.ipam.window import about
 from nodeipam_ctl.model import Finding
 
 Document = Mapping[str, Any]
@@ -69,10 +70,7 @@ def many(number: int, noun: str) -> str:
 
 def count(number: int) -> str:
     """A number a person can read: large ones as the power of two that they are, or are close to."""
-    if number < 1 << 24:
-        return str(number)
-    power = number.bit_length() - (number < 3 << (number.bit_length() - 2))
-    return f"2^{power}" if number == 1 << power else f"~2^{power}"
+    return about(number)
 
 
 def span(seconds: float) -> str:

@@ -29,6 +29,13 @@ _NEVER: Final = {
 }
 
 
+def special(family: Family, key: int) -> str:
+    """What no pod can have, in one word, if a network begins with such an address; "" when it is global unicast."""
+    if key == 1 << length_of(key):  # it begins with 0.0.0.0 or ::
+        return "unspecified"
+    return next((word for never, word in _NEVER[family] if covers(never, key)), "")
+
+
 def is_too_large(family: Family, key: int) -> bool:
     """Whether no page of the ledger holds a block: shorter than /9 for IPv4, than /33 for IPv6. It occupies nothing."""
     return page_key(key, family) is None
@@ -43,9 +50,7 @@ def impossible(node: NodeName, family: Family, key: int) -> Finding | None:
     if is_too_large(family, key):
         why = f"is larger than a node's can be (/{LARGEST[family]}), so it is left out of account"
     else:
-        word = next((word for never, word in _NEVER[family] if covers(never, key)), "")
-        if key == 1 << length_of(key):  # it begins with 0.0.0.0 or ::
-            word = "unspecified"
+        word = special(family, key)
         if not word:
             return None
         why = f"is {word} space, which agents do not route"

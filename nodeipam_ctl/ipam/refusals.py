@@ -8,7 +8,7 @@ from nodeipam_ctl.ipam.blocks import length_of
 from nodeipam_ctl.ipam.eligibility import MASK_SIZE
 from nodeipam_ctl.ipam.fillers import fillers
 from nodeipam_ctl.ipam.pools import Pool
-from nodeipam_ctl.ipam.window import Window
+from nodeipam_ctl.ipam.window import Window, about
 from nodeipam_ctl.model import Considered, PoolName, RefusalReason, Verdict
 from nodeipam_ctl.prefixes import Family
 
@@ -39,7 +39,7 @@ def full_message(tried: Sequence[tuple[Pool, str]], mask_sizes: Sequence[tuple[F
         remedy = f"{filled[0].remedy}, or append a range elsewhere to ClusterCIDR {name}"
     else:
         remedy = f"append a range to ClusterCIDR {name}, create another that matches the node, or delete nodes that are gone"
-    return f"no podCIDR is free: {shown}{more}; {remedy}"
+    return f"no podCIDR {'fits' if unfitting else 'is free'}: {shown}{more}; {remedy}"
 
 
 def asked_for(family: Family, window: Window, size: int) -> str:
@@ -107,7 +107,7 @@ def free_text(pool: Pool) -> str:
     parts = []
     for family, window in pool.windows:
         usage = window.usage()
-        parts.append(f"{family} {usage.free} of {usage.capacity} free")
+        parts.append(f"{family} {about(usage.free)} of {about(usage.capacity)} free")
     return ", ".join(parts)
 
 

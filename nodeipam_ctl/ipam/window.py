@@ -36,6 +36,14 @@ class Usage:
     free: int = 0
 
 
+def about(number: int) -> str:
+    """A number of blocks a person can read: large ones as the power of two that they are, or are close to."""
+    if number < 1 << 24:
+        return str(number)
+    power = number.bit_length() - (number < 3 << (number.bit_length() - 2))
+    return f"2^{power}" if number == 1 << power else f"~2^{power}"
+
+
 class Window:
     """The ranges of one family of a ClusterCIDR, in the object's order, seen as blocks of one length.
 

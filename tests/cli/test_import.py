@@ -208,6 +208,9 @@ async def test_manifests_on_standard_output_stay_clean_with_apply(operator: Oper
         pytest.param(
             ["--from-upstream", "--cluster-cidr=10.0.0.0/8"], "leave the other flags out", id="both"
         ),
+        pytest.param(
+            ["--from-upstream", "--name=ours"], "leave the other flags out", id="a name for what has names"
+        ),
         pytest.param(["--cluster-cidr=10.0.0.1/8"], "host bits", id="host bits"),
         pytest.param(["--cluster-cidr=10.0.0.0/8,10.0.0.0/9"], "one of each family", id="one family twice"),
         pytest.param(["--service-cluster-ip-range=10.0.0.0/8"], "--cluster-cidr is missing", id="no range"),

@@ -156,6 +156,21 @@ async def test_a_file_that_says_what_is_there_changes_nothing(operator: Operator
     assert (said.code, said.out) == (0, "no change: the cluster says the same already\n")
 
 
+async def test_what_a_file_leaves_to_the_server_is_what_the_server_would_say(
+    operator: Operator, tmp_path: Path
+) -> None:
+    body = {"apiVersion": "nodeipam.dev/v1alpha1", "kind": "ClusterCIDR", "metadata": {"name": "short"}}
+    body["spec"] = {"ipv4": {"cidrs": ["10.9.0.0/16"]}, "ipv6": {"cidrs": ["fd00::/48"]}}
+    file = tmp_path / "short.json"
+    file.write_text(json.dumps(body))
+    said = await operator("plan", "-f", str(file))
+    assert "+   spec.ipv4.nodeMaskSize: 24\n" in said.out
+    assert "+   spec.ipv6.nodeMaskSize: 64\n" in said.out
+    await operator.cluster.create("/apis/nodeipam.dev/v1alpha1/clustercidrs", body)
+    said = await operator("plan", "-f", str(file))
+    assert said.out == "no change: the cluster says the same already\n"
+
+
 async def test_reads_a_file_from_standard_input(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(CHANGED.encode())))
     said = await operator("plan", "-f", "-")
@@ -195,6 +210,11 @@ async def test_reads_a_file_from_standard_input(operator: Operator, monkeypatch:
         ),
         pytest.param(CHANGED.replace("{name: edge}", "{name: default}"), "given twice", id="one name twice"),
         pytest.param(CHANGED.replace("{name: default}", "{}"), "no metadata.name", id="no name"),
+        pytest.param(
+            CHANGED.replace("{name: edge}", "{name: ../Edge}"),
+            "'../Edge' is not an object name",
+            id="a bad name",
+        ),
         pytest.param(CHANGED.replace("5", "! 5\x1b"), "neither YAML nor JSON", id="a control character"),
     ],
 )

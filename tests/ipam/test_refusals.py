@@ -20,7 +20,7 @@ def told(cluster: Cluster, **annotations: str) -> str:
 def test_a_size_that_no_range_holds_is_named_with_its_annotation_and_what_would_fit(written: str) -> None:
     cluster = Cluster([v4("small", "10.0.0.0/24", "10.0.2.0/23"), v4("tiny", "10.9.0.0/26", mask=28)])
     assert told(cluster, **{V4: written}) == (
-        "no podCIDR is free: "
+        "no podCIDR fits: "
         f"small: none of its IPv4 ranges holds a whole /20, which the node's annotation {V4}: 20 asks for (IPv4 3 of 3 free); "
         f"tiny: none of its IPv4 ranges holds a whole /20, which the node's annotation {V4}: 20 asks for (IPv4 4 of 4 free); "
         f"remove the annotation {V4} from the node or set it to 23 or more, "
@@ -66,3 +66,9 @@ def test_a_cluster_cidr_that_makes_no_sense_is_named_instead_of_saying_that_ther
         "no ClusterCIDR matches the node: broken: spec.ipv4.cidrs[0]: '10.0.0.1/16' has host bits set; "
         "correct ClusterCIDR broken, or create another"
     )
+
+
+def test_counts_are_numbers_that_a_person_can_read() -> None:
+    cluster = Cluster([dual("p", "10.0.0.0/24", 24, "fd00::/48", 120)])
+    cluster.create("holder")
+    assert "(IPv4 0 of 1 free, IPv6 ~2^72 of 2^72 free)" in told(cluster)

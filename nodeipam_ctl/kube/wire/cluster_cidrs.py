@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from nodeipam_ctl.ipam.blocks import key_of
+from nodeipam_ctl.ipam.podcidrs import special
 from nodeipam_ctl.kube.wire.duration import duration_s
 from nodeipam_ctl.kube.wire.envelope import (
     BAD_JSON,
@@ -40,6 +42,9 @@ X_K8S_CLUSTER_CIDRS = f"/apis/{X_K8S_GROUP}/v1/clustercidrs"
 NOT_ALLOCATING = "NotAllocating"
 """Why no ClusterCIDR is Ready while the controller runs with --no-allocate."""
 
+_DEFAULT_MASK = {Family.IPV4: 24, Family.IPV6: 64}
+"""What the CRD fills in: a file that is not applied yet does not have it."""
+
 _LONGEST_MASK = {Family.IPV4: 30, Family.IPV6: 126}
 _SHORTEST_MASK = {Family.IPV4: 9, Family.IPV6: 33}
 
@@ -61,7 +66,7 @@ class _Selector(msgspec.Struct, gc=False):
 
 class _Family(msgspec.Struct, gc=False):
     cidrs: list[str]
-    nodeMaskSize: int  # noqa: N815
+    nodeMaskSize: int | None = None  # noqa: N815
     exclude: list[str] | None = None
 
 
@@ -168,6 +173,11 @@ def _cluster_cidr(given: _ClusterCIDR) -> ClusterCIDR:
     for family, field, entry in ((Family.IPV4, "ipv4", spec.ipv4), (Family.IPV6, "ipv6", spec.ipv6)):
         if entry is not None:
             families[family] = _family(family, f"spec.{field}", entry)
+            for index, cidr in enumerate(families[family].cidrs):
+                if word := special(family, key_of(cidr)):
+                    raise ValueError(
+                        f"spec.{field}.cidrs[{index}]: {cidr} begins with {word} space, which no pod can have"
+                    )
     if not families:
         raise ValueError("spec: neither ipv4 nor ipv6 is given")
     try:
@@ -227,7 +237,7 @@ def _family(family: Family, where: str, given: _Family) -> FamilySpec:
     cidrs = _networks(f"{where}.cidrs", given.cidrs, family)
     if not cidrs:
         raise ValueError(f"{where}.cidrs: at least one range is needed")
-    mask = given.nodeMaskSize
+    mask = given.nodeMaskSize if given.nodeMaskSize is not None else _DEFAULT_MASK[family]
     if not _SHORTEST_MASK[family] <= mask <= _LONGEST_MASK[family]:
         raise ValueError(
             f"{where}.nodeMaskSize: /{mask} is not between /{_SHORTEST_MASK[family]} and /{_LONGEST_MASK[family]}"
