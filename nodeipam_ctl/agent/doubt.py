@@ -48,7 +48,9 @@ class EntryEvents:
         """Marks the kind of entry as doubtful if need be; whether it did."""
         waiting = self._waiting
         if waiting is not None:
-            waiting.append((message.type, bytes(message.body)))  # thousands at a cold start: no views of buffers
+            waiting.append(
+                (message.type, bytes(message.body))
+            )  # thousands at a cold start: no views of buffers
             return False
         return self._judged(message.type, message.body)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from nodeipam_ctl.agent.peers import FromNodes, FromSlices, PeerSource, own_peer
 from nodeipam_ctl.agent.reconcile import Snapshot
@@ -11,7 +11,7 @@ from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.informer import Informer
 from nodeipam_ctl.kube.resources import cluster_cidrs, nodes, service_cidrs, x_cluster_cidrs
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import ClusterCIDR, Node, ServiceCIDR
+from nodeipam_ctl.model import ClusterCIDR, Finding, Node, ServiceCIDR
 from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.view import Peer
 from nodeipam_ctl.settings import AgentSettings
@@ -39,6 +39,7 @@ class Feed:
         )
         self._services: Informer[ServiceCIDR | Unreadable] = Informer(client, service_cidrs(), self._heard)
         self._api_server = client.address
+        self._ranges: dict[str, tuple[Network, ...]] = {}
         self._kept: Snapshot | None = None
 
     @property
@@ -49,7 +50,8 @@ class Feed:
     @property
     def problem(self) -> str:
         """Why the feed is not complete or not fresh, one line; empty when it is both."""
-        return next((part.problem for part in (self._source.informer, self._own) if part.problem), "")
+        parts = (self._source.informer, self._own, *self._pools, self._services)
+        return next((part.problem for part in parts if part.problem), "")
 
     @property
     def synced(self) -> bool:
@@ -87,7 +89,7 @@ class Feed:
             if node is not None
             else None,
             peers=others,
-            cluster_cidrs=self._ranges(),
+            cluster_cidrs=self._cluster_cidrs(),
             service_cidrs=tuple(
                 cidr
                 for service in self._services.store.values()
@@ -98,7 +100,7 @@ class Feed:
             pools_known=all(pool.synced.is_set() for pool in self._pools),
             plausible=self._plausible(node, mine),
             whole=self._source.whole,
-            unread=unread,
+            unread=(*unread, *self._unread_pools()),
             lists=lists,
         )
 
@@ -108,15 +110,20 @@ class Feed:
             return False
         return listed is not None or (self._settings.feed == "slices" and not node.pod_cidrs)
 
-    def _ranges(self) -> tuple[Network, ...]:
-        return tuple(
-            cidr
-            for pools in self._pools
-            for pool in pools.store.values()
+    def _cluster_cidrs(self) -> tuple[Network, ...]:
+        """The ranges of every pool; of one that cannot be read any more, those it had: its pods have not gone away."""
+        stores = {name: pool for pools in self._pools for name, pool in pools.store.items()}
+        self._ranges = {
+            name: tuple(cidr for family in pool.families.values() for cidr in family.cidrs)
             if isinstance(pool, ClusterCIDR)
-            for family in pool.families.values()
-            for cidr in family.cidrs
-        )
+            else self._ranges.get(name, ())
+            for name, pool in stores.items()
+        }
+        return tuple(cidr for ranges in self._ranges.values() for cidr in ranges)
+
+    def _unread_pools(self) -> Iterator[Finding]:
+        found = (pool for pools in self._pools for pool in pools.store.values())
+        return (pool.finding for pool in found if isinstance(pool, Unreadable))
 
     def _heard(self, _delta: object) -> None:
         self._kept = None

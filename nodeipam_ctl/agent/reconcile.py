@@ -25,18 +25,17 @@ from nodeipam_ctl.routing.contest import contested
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
 from nodeipam_ctl.routing.forwarding import accepted, dropping
 from nodeipam_ctl.routing.guard import guarded, unlisted
+from nodeipam_ctl.routing.host_state import HostState, settled
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import (
     ForwardAccept,
     HostChange,
     HostObject,
     HostPlan,
-    HostState,
     Key,
     Kind,
     Route,
     Sysctl,
-    settled,
 )
 from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
 from nodeipam_ctl.routing.wireguard_keys import in_use
@@ -45,6 +44,8 @@ from nodeipam_ctl.settings import AgentSettings
 _EEXIST = 17
 _MOST_PASSES = 4
 _COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
+_APART = (Kind.NFT_TABLE, Kind.FILE)
+"""What stands apart from the routes: they are kept up even where these cannot be read."""
 _SHAPES_FACTS = (Kind.KEY_FILE, Kind.SYSCTL, Kind.LINK, Kind.ADDRESS)
 
 
@@ -82,6 +83,7 @@ class Turn:
         retry: something failed that may succeed by itself: another turn should follow soon.
         present: how many objects of ours the host has now, by kind.
         messages: how many rtnetlink messages it took.
+        unread: which part of the host could not be read and was left as it is, one line; empty when all was read.
     """
 
     snapshot: Snapshot
@@ -94,6 +96,7 @@ class Turn:
     foreign: int = 0
     refused: tuple[tuple[HostChange, NodeIPAMError], ...] = ()
     messages: int = 0
+    unread: str = ""
 
 
 class _Wanted:
@@ -129,6 +132,7 @@ class Reconciler:
         self._foreign: tuple[Route, ...] = ()
         self._leftovers: dict[Key, HostObject] = {}
         self._forward_problem = ""
+        self._unread: dict[Kind, str] = {}
         self._sysctls: tuple[str, ...] = ()
         self._held: frozenset[Key] = frozenset()
         self._held_at_list = 0
@@ -185,11 +189,12 @@ class Reconciler:
             outcome=outcome,
             held=guard.held,
             findings=findings,
-            retry=any(isinstance(error, Transient | NotFound) for _, error in outcome.failed),
+            retry=bool(self._unread) or any(isinstance(e, Transient | NotFound) for _, e in outcome.failed),
             present={kind: len(objects) for kind, objects in self._observed.items()},
             foreign=len(self._foreign),
             refused=tuple(refused),
             messages=self._host.messages - messages,
+            unread=next(iter(self._unread.values()), ""),
         )
 
     def wish(self, snapshot: Snapshot) -> tuple[Desired, HostState, tuple[Finding, ...]]:
@@ -206,6 +211,8 @@ class Reconciler:
         self._read(answer)
         foreign = self._adopt(answer, snapshot)
         state, conflicts = contested(answer.state, foreign)
+        for kind in _APART if self._unread else ():
+            state = state.replaced(kind, self._observed[kind])
         for kind in answer.keep:
             state = state.replaced(kind, {**self._observed[kind], **state.kinds[kind]})
         accepts = accepted(self.forward_chains, view)
@@ -266,17 +273,25 @@ class Reconciler:
             adopted_protocol=self._predecessor.protocol if self._predecessor else None,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
+        unread: set[Kind] = set()
         for kind in Kind:
             if kind not in self.dirty.kinds:
                 continue
             self.dirty.kinds.discard(kind)  # before reading, as above
             try:
                 found, foreign = self._host.read(kind, interest)
-            except Permanent as exc:
-                if kind is not Kind.FORWARD:
+            except NodeIPAMError as exc:
+                if kind is Kind.FORWARD and isinstance(exc, Permanent):
+                    self._forward_problem = str(
+                        exc
+                    )  # somebody else's firewall must not keep us from our routes
+                elif kind in _APART:
+                    self._unread[kind] = str(exc)
+                    unread.add(kind)
+                else:
                     raise
-                self._forward_problem = str(exc)  # somebody else's firewall must not keep us from our routes
                 continue
+            self._unread.pop(kind, None)
             # Under the keys of what is wanted: thousands of them need not exist twice either.
             wanted = answer.state.kinds[kind]
             present = {key: settled(obj, found.pop(key)) for key, obj in wanted.items() if key in found}
@@ -285,6 +300,7 @@ class Reconciler:
                 self._foreign = foreign
             elif kind is Kind.FORWARD:
                 self._forward_problem = ""
+        self.dirty.kinds |= unread  # tried again in the next turn
 
     def _nft_tables(self) -> tuple[tuple[str, str], ...]:
         if not self._uses_nft:

@@ -31,7 +31,9 @@ class Reporter:
 
     def turn(self, turn: Turn, *, seconds: float, healed: bool) -> None:
         """A turn is over."""
-        if self._unreadable:
+        if turn.unread:
+            self.unreadable(turn.unread)
+        elif self._unreadable:
             log.info("host_readable")
             self._unreadable = ""
         done = turn.outcome.done

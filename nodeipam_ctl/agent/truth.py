@@ -41,7 +41,9 @@ class Truth:
         self._taint = TaintWriter(client, settings.node_name, clock=clock) if settings.taint else None
 
     async def turn(self, node: Node | None, turn: Turn) -> bool:
-        """A turn is over: says what came of it; whether it could be said."""
+        """A turn is over: says what came of it; whether it could be said. One that could not read all of the host counts as none."""
+        if turn.unread:
+            return await self.no_turn(node, turn.unread)
         self.problem, self._blind_since_s = "", None
         return await self._tell(node, turn.desired.waiting or not_programmed(turn))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from nodeipam_ctl.model import Finding, Severity
-from nodeipam_ctl.routing.state import HostState, Key, Kind, Route
+from nodeipam_ctl.routing.host_state import HostState
+from nodeipam_ctl.routing.state import Key, Kind, Route
 
 
 def contested(state: HostState, foreign: Iterable[Route]) -> tuple[HostState, tuple[Finding, ...]]:

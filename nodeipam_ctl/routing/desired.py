@@ -12,12 +12,12 @@ from nodeipam_ctl.model import Finding, NodeUID, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
 from nodeipam_ctl.routing import backends, cni, handover, masquerade, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
+from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.routing.peers import Place, broken_records, covering, held, near, refusal
 from nodeipam_ctl.routing.state import (
     SINK_METRIC,
     HostFile,
     HostObject,
-    HostState,
     Key,
     Kind,
     NftTable,

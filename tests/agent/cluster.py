@@ -12,6 +12,8 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+import yaml
+
 from nodeipam_ctl.demo.apiserver import ApiServer
 from nodeipam_ctl.demo.apiserver.errors import ApiError
 from nodeipam_ctl.demo.apiserver.resources import Resource
@@ -176,9 +178,16 @@ class Cluster:
         patch = self.api.cluster.objects.patch
         self.do(self._call(patch, self._nodes, "", name, "status", _BY_TYPE, body, _WRITE))
 
-    def install_crds(self) -> None:
-        """ClusterCIDR and PodCIDRSlice, as the product ships them."""
-        self.do(self._call(self.api.apply_crds, Path(__file__).parents[2] / "crds"))
+    def install_crds(self, *, lax: str = "") -> None:
+        """ClusterCIDR and PodCIDRSlice as the product ships them; one kind as in a cluster whose CRD lets anything in."""
+        directory = Path(__file__).parents[2] / "crds"
+        self.do(self._call(self.api.apply_crds, directory))
+        for file in directory.glob("*.yaml"):
+            for crd in yaml.safe_load_all(file.read_text()):
+                if crd["spec"]["names"]["kind"] == lax:
+                    schema = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+                    crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = schema
+                    self.apply(crd)
 
     def apply(self, obj: dict[str, Any]) -> None:
         """Any object that is not a Node."""

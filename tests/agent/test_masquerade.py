@@ -156,3 +156,15 @@ def test_no_packet_escapes_unmasqueraded_while_the_ranges_change(cluster: Cluste
 
             until(flow, "the table has been replaced")
     assert seen == {"192.0.2.11"}
+
+
+def test_a_pool_that_cannot_be_read_any_more_keeps_its_ranges(cluster: Cluster) -> None:
+    host, outside, agent = start(cluster)
+    cluster.install_crds(lax="ClusterCIDR")
+    cluster.apply({**pool("default"), "spec": {"ipv4": "10.244.0.0/16"}})
+    until(lambda: agent.lines("finding"), "the pool is named")
+    assert agent.lines("finding")[0]["subject"] == "clustercidr/default"
+    cluster.apply(pool("more", "10.250.0.0/16"))
+    until(lambda: "10.250.0.0/16" in host.run("nft", "list", "table", "inet", "nodeipam"), "life goes on")
+    assert "10.244.0.0/16" in host.run("nft", "list", "table", "inet", "nodeipam")
+    assert seen_as(host, outside, source=POD, target="10.244.2.10") == POD

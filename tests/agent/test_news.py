@@ -18,7 +18,8 @@ from nodeipam_ctl.linux.host import Outcome
 from nodeipam_ctl.model import Finding, Node, NodeName, NodeUID, Severity
 from nodeipam_ctl.plan import Plan, diff
 from nodeipam_ctl.routing.desired import Desired
-from nodeipam_ctl.routing.state import HostObject, HostState, Key, Route
+from nodeipam_ctl.routing.host_state import HostState
+from nodeipam_ctl.routing.state import HostObject, Key, Route
 
 NODE = Node(name=NodeName("worker-1"), uid=NodeUID("u1"))
 

@@ -18,7 +18,7 @@ from nodeipam_ctl.kube.wire.nodes import decode_node
 from nodeipam_ctl.linux.host import Outcome
 from nodeipam_ctl.plan import Plan
 from nodeipam_ctl.routing.desired import Desired
-from nodeipam_ctl.routing.state import HostState
+from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.settings import AgentSettings
 from tests.agent.cluster import Cluster, until
 
@@ -140,6 +140,8 @@ def test_says_so_of_a_real_host_and_takes_it_back(cluster: Cluster) -> None:
     took_s = until(lambda: cluster.condition("n1") == BLIND, "the condition says so", timeout_s=25)
     assert took_s > 5
     assert len(again.lines("host_unreadable")) == 1
+    cluster.add("n2", pod_cidrs=("10.244.2.0/24",), addresses=("192.0.2.12",))
+    until(lambda: "10.244.2.0/24" in str(host.routes()), "routes are kept up all the same")
     agent.conflist.rmdir()
     until(lambda: cluster.condition("n1") == READY, "the condition is taken back")
     until(lambda: again.get("/readyz")[0] == 200, "it is ready again")

@@ -16,7 +16,8 @@ from nodeipam_ctl.plan import applied, diff
 from nodeipam_ctl.prefixes import Family
 from nodeipam_ctl.routing import backends
 from nodeipam_ctl.routing.desired import Memo, desired
-from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, HostState, Kind, Route, RouteType, Sysctl
+from nodeipam_ctl.routing.host_state import HostState
+from nodeipam_ctl.routing.state import SINK_METRIC, HostFile, Kind, Route, RouteType, Sysctl
 from nodeipam_ctl.routing.view import Peer
 from tests.routing.views import ETH0, N1, link, peer, view
 

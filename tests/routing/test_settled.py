@@ -7,7 +7,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from nodeipam_ctl.routing.state import HostObject, Sysctl, WireguardPeer, settled
+from nodeipam_ctl.routing.host_state import settled
+from nodeipam_ctl.routing.state import HostObject, Sysctl, WireguardPeer
 
 WANTED = WireguardPeer(dev="nictl-wg", public_key="k", address=ip_address("192.0.2.12"), port=51820)
 MOVED = replace(WANTED, address=ip_address("198.51.100.12"))
