@@ -134,6 +134,20 @@ def route_metric(settings: AgentSettings, cidr: Network) -> int:
     )
 
 
+def tunnel_mtu_bytes(vantage: Vantage, overhead_bytes: Mapping[Family, int]) -> int | None:
+    """The largest packet that fits a tunnel over every underlay of this node; None while there is none.
+
+    Args:
+        overhead_bytes: what the tunnel adds to a packet, by family of the underlay.
+    """
+    sizes = [
+        found[0].mtu_bytes - overhead_bytes[family]
+        for family, found in vantage.local.items()
+        if found is not None
+    ]
+    return min(sizes, default=None)
+
+
 def direct_route(peer: Peer, cidr: Network, vantage: Vantage) -> Route | None:
     """A plain route to a peer on a subnet of ours; None when it is not on one."""
     found = vantage.direct(peer, family_of(cidr))

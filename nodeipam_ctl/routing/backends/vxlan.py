@@ -21,6 +21,7 @@ from nodeipam_ctl.routing.backends import (
     no_common_underlay,
     quiet_device,
     route_metric,
+    tunnel_mtu_bytes,
     unroutable,
 )
 from nodeipam_ctl.routing.flannel import UNREADABLE
@@ -82,12 +83,7 @@ class VxlanBackend:
 
     def pod_mtu_bytes(self, vantage: Vantage) -> int | None:
         """What fits every tunnel of this node."""
-        sizes = [
-            found[0].mtu_bytes - OVERHEAD_BYTES[family]
-            for family, found in vantage.local.items()
-            if found is not None
-        ]
-        return min(sizes, default=None)
+        return tunnel_mtu_bytes(vantage, OVERHEAD_BYTES)
 
     def devices(self, settings: AgentSettings) -> frozenset[str]:
         """Both families' devices; flannel's only when we take its place."""

@@ -15,6 +15,7 @@ from nodeipam_ctl.routing.backends import (
     no_common_underlay,
     quiet_device,
     route_metric,
+    tunnel_mtu_bytes,
 )
 from nodeipam_ctl.routing.state import HostObject, InterfaceAddress, Link, Route
 from nodeipam_ctl.routing.tunnels import Encap, Vxlan
@@ -71,12 +72,7 @@ class VxlanGpe:
 
     def pod_mtu_bytes(self, vantage: Vantage) -> int | None:
         """What fits the tunnel over any underlay of this node."""
-        sizes = [
-            found[0].mtu_bytes - OVERHEAD_BYTES[family]
-            for family, found in vantage.local.items()
-            if found is not None
-        ]
-        return min(sizes, default=None)
+        return tunnel_mtu_bytes(vantage, OVERHEAD_BYTES)
 
     def devices(self, settings: AgentSettings) -> frozenset[str]:  # noqa: ARG002 - the contract's signature
         """The one device."""

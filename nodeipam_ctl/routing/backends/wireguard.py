@@ -18,6 +18,7 @@ from nodeipam_ctl.routing.backends import (
     no_common_underlay,
     quiet_device,
     route_metric,
+    tunnel_mtu_bytes,
     unroutable,
 )
 from nodeipam_ctl.routing.peers import bare_claims, held, refusal
@@ -84,12 +85,7 @@ class WireguardBackend:
 
     def pod_mtu_bytes(self, vantage: Vantage) -> int | None:
         """What fits the tunnel over any underlay of this node."""
-        sizes = [
-            found[0].mtu_bytes - OVERHEAD_BYTES[family]
-            for family, found in vantage.local.items()
-            if found is not None
-        ]
-        return min(sizes, default=None)
+        return tunnel_mtu_bytes(vantage, OVERHEAD_BYTES)
 
     def devices(self, settings: AgentSettings) -> frozenset[str]:  # noqa: ARG002 - the contract's signature
         """The one device."""
