@@ -135,11 +135,7 @@ def route_metric(settings: AgentSettings, cidr: Network) -> int:
 
 
 def tunnel_mtu_bytes(vantage: Vantage, overhead_bytes: Mapping[Family, int]) -> int | None:
-    """The largest packet that fits a tunnel over every underlay of this node; None while there is none.
-
-    Args:
-        overhead_bytes: what the tunnel adds to a packet, by family of the underlay.
-    """
+    """The largest packet that fits a tunnel, which adds so much by family of the underlay, over every underlay of this node."""
     sizes = [
         found[0].mtu_bytes - overhead_bytes[family]
         for family, found in vantage.local.items()
