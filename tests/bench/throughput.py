@@ -47,6 +47,7 @@ _FIGURES: Final = {
     "bits per CPU second, machine": "per_machine_s",
     "bits per CPU second, iperf3": "per_own_s",
 }
+_FEWEST: Final = 10  # rounds that can decide anything
 _RESAMPLES: Final = 4000
 _PATIENCE: Final = 3  # so many tries, for a turn without error and for a quiet round
 
@@ -171,11 +172,15 @@ def estimate(blocks: Sequence[Sequence[float]]) -> Estimate:
     )
 
 
-def verdict(ratio: Estimate) -> str:
-    """What the interval says of the goal."""
+def verdict(ratio: Estimate, *, quiet_rounds: int, plan: Plan) -> str:
+    """What the interval says of the goal; nothing, when most of the rounds were not quiet."""
+    if quiet_rounds < _FEWEST:
+        return f"undecided: fewer than {_FEWEST} rounds"
+    if quiet_rounds * 2 < plan.blocks * plan.rounds:
+        return f"undecided: the machine was not quiet; again later, or with --quiet above {plan.quiet}"
     if ratio.low >= GOAL:
         return "goal met"
-    return "goal missed" if ratio.high < GOAL else "undecided"
+    return "goal missed" if ratio.high < GOAL else "undecided: more --blocks make the interval narrower"
 
 
 def measure(backend: str, plan: Plan) -> None:
@@ -211,7 +216,8 @@ def measure(backend: str, plan: Plan) -> None:
     )
     for title, field in _FIGURES.items():
         print(f"  {title:33} {ratio(_OURS, field)!s:>22} {ratio(_CONTROL, field)!s:>22}")
-    print(f"  {verdict(ratio(_OURS, 'gigabits_per_s'))}", flush=True)
+    speed = ratio(_OURS, "gigabits_per_s")
+    print(f"  {verdict(speed, quiet_rounds=len(rounds), plan=plan)}", flush=True)
 
 
 def _busy_s() -> float:
