@@ -208,6 +208,7 @@ class Space:
 
     def _store(self, page: int, page_length: int, full: int, part: int) -> None:
         pages = self._pages
+        least = 0  # nothing at or below this page can be larger
         while True:
             before = pages.get(page)
             free = ~(full | part) & _ALL
@@ -215,7 +216,7 @@ class Space:
                 pages.pop(page, None)
                 best = page_length
             else:
-                best = page_length + _largest(free) if free else self._best_below(page, full, part)
+                best = page_length + _largest(free) if free else self._best_below(page, full, part, least)
                 pages[page] = full | part << 16 | best << 32
                 # The parent changes only if this page appeared, vanished, or has another largest free block.
                 if before is not None and before >> 32 == best:
@@ -227,6 +228,7 @@ class Space:
             page_length -= 4
             value = pages.get(page, 0)
             full, part = value & _ALL, value >> 16 & _ALL
+            least = min(best, value >> 32)  # only this branch changed
             if free == _ALL:
                 if not part & bit:
                     return
@@ -234,7 +236,7 @@ class Space:
             else:
                 part |= bit
 
-    def _best_below(self, page: int, full: int, part: int) -> int:
+    def _best_below(self, page: int, full: int, part: int, least: int) -> int:
         best = _NOTHING_FREE
         open_units = part & ~full
         first = page << 4
@@ -243,7 +245,10 @@ class Space:
             bit = open_units & -open_units
             open_units ^= bit
             found = pages[first | bit.bit_length() - 1] >> 32
-            best = min(best, found)
+            if found < best:
+                if found <= least:
+                    return found
+                best = found
         return best
 
     def _search(self, page: int, page_length: int, length: int, low: int, high: int) -> int:
