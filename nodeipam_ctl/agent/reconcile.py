@@ -214,7 +214,10 @@ class Reconciler:
         for kind in _APART if self._unread else ():
             state = state.replaced(kind, self._observed[kind])
         for kind in answer.keep:
-            state = state.replaced(kind, {**self._observed[kind], **state.kinds[kind]})
+            # But for an address of ours that is a peer's gateway by now: the kernel routes to nobody through its own.
+            gateways = state.kinds[Kind.NEIGHBOUR]
+            kept = {key: obj for key, obj in self._observed[kind].items() if _gateway(key) not in gateways}
+            state = state.replaced(kind, {**kept, **state.kinds[kind]})
         accepts = accepted(self.forward_chains, view)
         if accepts:
             chains = {chain.key: chain for chain in accepts}
@@ -344,6 +347,8 @@ class Reconciler:
                 self._observed[change.key.kind][change.key] = change.after
             if change.key.kind in _SHAPES_FACTS:
                 self.dirty.facts = True
+            if change.key.kind is Kind.ADDRESS and change.after is None:
+                self.dirty.kinds.add(Kind.ROUTE)  # the last of a family takes routes along, without a word
             if change.key.kind is Kind.LINK:
                 self.dirty.everything()  # a new device starts empty; a lost one took its entries along
         self.dirty.kinds |= {change.key.kind for change, _ in step.failed}
@@ -378,6 +383,14 @@ def _withdrawals_apart(plan: HostPlan) -> tuple[HostPlan, HostPlan]:
         return plan, Plan()
     apart = [c for c in plan.changes if c.key.kind is Kind.FILE and c.op is Op.REMOVE]
     return Plan(changes=tuple(c for c in plan.changes if c not in apart)), Plan(changes=tuple(apart))
+
+
+def _gateway(key: Key) -> Key | None:
+    """The neighbour that stands in the way of an address of ours, or the other way round."""
+    if key.kind is not Kind.ADDRESS:
+        return None
+    assert isinstance(key.name, tuple)
+    return Key(Kind.NEIGHBOUR, key.scope, key.name[0])
 
 
 def _raced(step: Outcome) -> bool:

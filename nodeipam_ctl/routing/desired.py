@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from nodeipam_ctl.model import Finding, NodeUID, Severity
 from nodeipam_ctl.prefixes import Family, Network, family_of
-from nodeipam_ctl.routing import backends, cni, handover, masquerade, wireguard_keys
+from nodeipam_ctl.routing import backends, cni, handover, masquerade, mixing, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.routing.peers import Place, broken_records, covering, held, near, refusal
@@ -92,7 +92,7 @@ def desired(
     objects: list[HostObject] = list(_settings(view, holders))
     own = backend.own(vantage)
     objects += own.objects
-    for name in view.settings.also_accept:
+    for name in mixing.accepted(view.peers, view.settings):
         objects += backends.load(name).own(vantage).objects
     routed = 0
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
@@ -157,7 +157,9 @@ def _answer(
     peer: Peer, cidr: Network, vantage: Vantage, backend: Backend, ranges: masquerade.Ranges
 ) -> _Answer:
     refused = refusal(cidr, peer, vantage.view)
-    toward = Toward(findings=(refused,), refused=True) if refused else backend.toward(peer, cidr, vantage)
+    form = mixing.form_for(peer, vantage.settings)
+    chosen = backend if form == vantage.settings.backend else backends.load(form)
+    toward = Toward(findings=(refused,), refused=True) if refused else chosen.toward(peer, cidr, vantage)
     return _Answer(
         peer=peer,
         cidr=cidr,
@@ -185,6 +187,9 @@ def _nat(view: NodeView, outside: tuple[Network, ...], memo: Memo | None) -> Nft
 def _kept(waiting: str, view: NodeView) -> frozenset[Kind]:
     if waiting.startswith(("WaitingForNode", "WaitingForUnderlay")):
         return frozenset(Kind)
+    if waiting.startswith("WaitingForPodCIDR"):
+        # A tunnel that loses its last address loses its IPv4 routes to every peer with it (fib_disable_ip).
+        return frozenset({Kind.ADDRESS})
     return frozenset() if view.pools_known else frozenset({Kind.NFT_TABLE, Kind.FILE})
 
 

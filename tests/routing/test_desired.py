@@ -102,6 +102,15 @@ def test_a_memo_changes_nothing_but_the_time_it_takes(before: list[Peer], after:
     assert desired(view(*after), HOST_GW, memo=memo) == desired(view(*after), HOST_GW)
 
 
+def test_a_memo_notices_that_our_tunnel_lost_the_address_of_a_block_that_moved_to_a_peer() -> None:
+    taken = peer("n2", "10.244.9.0/24", at=("192.0.2.12",))
+    memo = Memo()
+    for addresses in (("10.244.9.0/32", "10.244.1.0/32"), ("10.244.1.0/32",)):
+        seen = view(taken, links=(ETH0, link("nictl.1", *addresses, index=3, ours=True)))
+        assert desired(seen, HOST_GW, memo=memo) == desired(seen, HOST_GW)
+    assert desired(seen, HOST_GW, memo=memo).routed == 1
+
+
 @given(st.lists(peers, max_size=8), st.lists(peers, max_size=8))
 def test_applying_the_difference_gives_the_desired_state_and_then_there_is_none(
     before: list[Peer], after: list[Peer]
