@@ -86,7 +86,7 @@ class LedgerKeeper:
         self.echoes = Echoes(self._writer)
         self._open: dict[NodeUID, Assignment] = {}
         self._uids: dict[str, str] = {}  # of each page, as last read or written
-        self._unreadable: set[str] = set()
+        self._closed: dict[str, set[Network]] = {}  # what must not be used, by the page that is in the way
         # Nodes whose lines met another's, and what was said of it.
         self._refused: dict[NodeUID, dict[str, str]] = {}
         self._wanted = asyncio.Event()
@@ -190,6 +190,7 @@ class LedgerKeeper:
         page = write.page
         self._ledger.wrote(write, resource_version=resource_version, uid=uid)
         self._uids[page.name] = uid or page.uid
+        self._reopen(page)
         self.echoes.wrote(page.name, resource_version)
         self._settled(page.name)
         for line in page.entries:
@@ -290,7 +291,7 @@ class LedgerKeeper:
         self._uids[page.name] = page.uid
         if not self._started:
             return
-        self._readable(page)
+        self._reopen(page)
         for line in self._allocator.adopt(page.entries, self._clock()):
             self._ledger.drop(line.cidr, line.node_uid)
         if any(line.node_uid and line.node_uid not in self._nodes for line in page.entries):
@@ -298,9 +299,9 @@ class LedgerKeeper:
         self._try_refused()
         self._wake()
 
-    def _readable(self, page: LedgerPage) -> None:
-        if page.name in self._unreadable and not page.findings:
-            self._unreadable.discard(page.name)
+    def _reopen(self, page: LedgerPage) -> None:
+        if page.name in self._closed and not page.findings:
+            del self._closed[page.name]
             self._allocator.set_reserved(f"podcidrslice/{page.name}", ())
             self._released()
 
@@ -340,7 +341,7 @@ class LedgerKeeper:
             self._allocator.adopt((held,), self._clock())
             self._unseen.look()
         else:
-            self._close_off(wanted.cidr)
+            self._close_off(conflict)
         node = self._nodes.get(wanted.node_uid)
         if assignment is not None:
             self._decide_again(wanted.node_uid)
@@ -357,13 +358,18 @@ class LedgerKeeper:
             else:
                 self.observe(node)
 
-    def _close_off(self, cidr: Network) -> None:
-        """A page cannot be used: nothing of it is handed out until it can."""
-        page = page_of(cidr)
-        if page is not None:
-            name = page_name(page)
-            self._unreadable.add(name)
-            self._allocator.set_reserved(f"podcidrslice/{name}", (page,))
+    def _close_off(self, conflict: Conflict) -> None:
+        """A part of the space cannot be used until the page that is in the way has changed; nothing of it is handed out."""
+        block, unreadable = conflict.wanted.cidr, conflict.unreadable
+        page = page_of(block)
+        assert page is not None, block  # a block without a page is not even wanted
+        closed = block
+        if unreadable is not None:
+            closed = unreadable if contains(block, unreadable) else page
+        name = page_name(unreadable or page)
+        networks = self._closed.setdefault(name, set())
+        networks.add(closed)
+        self._allocator.set_reserved(f"podcidrslice/{name}", networks)
 
     def _forget(self, uid: NodeUID) -> None:
         released = self._allocator.forget(uid, self._clock())

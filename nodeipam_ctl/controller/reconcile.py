@@ -273,6 +273,8 @@ class Reconciler:
         if observed.returned:
             self.ledger.withdraw(node.uid, observed.returned)
             self.space_changed()
+        elif old is not None and old.internal_ips != node.internal_ips:
+            self.space_changed()  # an address that lay in a pool may be free now
         if node.pod_cidrs:
             self._has_podcidrs(node, old)
         elif observed.wants and (old is None or _asks_anew(old, node)):

@@ -100,8 +100,8 @@ class Allocator:
         if not record.seen:
             record.created_s = node.created_s
             tenancy.see(record)
-        if record.addresses != node.internal_ips:
-            tenancy.set_addresses(record, node.internal_ips)
+        if record.addresses != node.internal_ips and tenancy.set_addresses(record, node.internal_ips):
+            self.version += 1
         if not node.pod_cidrs:
             if record.shown:
                 return _CONTENT  # an old event: podCIDRs never go away again
@@ -111,7 +111,7 @@ class Allocator:
             self._waiting.renew(node)
             return _WANTS
         blocks = families_of(node.pod_cidrs)
-        if blocks == record.shown:
+        if blocks == record.shown and not record.noted:
             return _CONTENT
         findings = tenancy.conflict_findings(record, blocks)
         record.unfit = tuple(block for block in blocks if is_too_large(*block))
@@ -155,7 +155,8 @@ class Allocator:
         """The promise to this node is known to stand in its spec."""
         record = self.tenancy.records.get(uid)
         if record is not None and record.promised and not record.shown:
-            self.tenancy.hold(record, actual=record.promised)
+            # What else was noted for it stays until its event says that these lines can go.
+            self.tenancy.hold(record, actual=record.promised, noted=record.noted)
 
     def release(self, uid: NodeUID, blocks: Iterable[Network] | None = None) -> None:
         """A promise to this node is known not to stand, neither in its spec nor in the ledger: its blocks are free.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nodeipam_ctl.ipam.blocks import covers, network_of
-from nodeipam_ctl.ipam.eligibility import Eligibility, Order
+from nodeipam_ctl.ipam.eligibility import MANY_ANSWERS, Eligibility, Order
 from nodeipam_ctl.ipam.holders import NodeRecord, Rest
 from nodeipam_ctl.ipam.outcomes import NOBODY, Waiver, Woken
 from nodeipam_ctl.ipam.pools import Pool
@@ -160,6 +160,8 @@ class Decider:
         if considered is None:
             considered = _considered(order, tried, pool.name, served.rule)
             if not tried and not served.rule and not order.mask_sizes:
+                if len(self._considered) >= MANY_ANSWERS:
+                    self._considered.clear()
                 self._considered[order] = considered
         return Assignment(
             node=node.name,

@@ -20,6 +20,9 @@ PIN: Final = "nodeipam.dev/cluster-cidr"
 MASK_SIZE: Final = {Family.IPV4: "nodeipam.dev/ipv4-mask-size", Family.IPV6: "nodeipam.dev/ipv6-mask-size"}
 LONGEST_MASK: Final = {Family.IPV4: 30, Family.IPV6: 126}
 
+MANY_ANSWERS: Final = 10_000
+"""Answers remembered at most: nodes' names and labels come and go, and the tables must not grow with them."""
+
 Rank = tuple[int, int, int, int, int, str, tuple[tuple[int, int], ...], str]
 
 _RULES: Final = (
@@ -85,7 +88,7 @@ class Eligibility:
         key = (node.name if self._reads_name else None, pin, *map(node.labels.get, self._keys))
         answer = self._answers.get(key)
         if answer is None:
-            if len(self._answers) > 10_000:  # names and labels come and go: the table must not grow with them
+            if len(self._answers) >= MANY_ANSWERS:
                 self._answers.clear()
             answer = self._answers[key] = self._answer(node, pin)
         return _with_mask_sizes(answer, node) if node.annotations else answer

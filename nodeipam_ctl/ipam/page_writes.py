@@ -11,10 +11,10 @@ from nodeipam_ctl.ipam.blocks import covers, key_of, length_of, network_of
 from nodeipam_ctl.ipam.lines import Lines, by_key, is_over, place, same
 from nodeipam_ctl.ipam.pages import page_key, page_name
 from nodeipam_ctl.model import LedgerEntry, LedgerPage, LedgerState, NodeUID
-from nodeipam_ctl.prefixes import Family
+from nodeipam_ctl.prefixes import Family, Network
 
 _PATIENCE: Final = 64
-"""Steps after which a larger block gives way; the deepest tree of pages is emptied in half as many."""
+"""Tries after which a larger block gives way; the deepest tree of pages is emptied in half as many."""
 
 At = tuple[Family, int]
 """A page: its family and key."""
@@ -36,11 +36,17 @@ class PageWrite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """A line that cannot be written, because `held` stands there; the wish for it is dropped."""
+    """A line that cannot be written; the wish for it is dropped.
+
+    Attributes:
+        held: the line that stands there, if that is why.
+        unreadable: the page with a line that nobody can read, if that is why.
+    """
 
     wanted: LedgerEntry
     held: LedgerEntry | None
     reason: str
+    unreadable: Network | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,7 @@ class Book:
         dropped: lines that may go, by page, as (block, uid).
         opened: the version at which an empty page may be written.
         closed: the version of the page above for which a page was written empty.
-        attempts: how many steps a larger block has waited for the pages below it to be empty, by page and block.
+        attempts: how many tries to empty the pages below it a larger block has waited for, by page and block.
     """
 
     pages: dict[At, LedgerPage] = field(default_factory=dict)
@@ -151,7 +157,7 @@ class Planner:
         book = self._book
         known = book.pages.get(at)
         if known is not None and known.findings:
-            self._refuse_below(at, None, f"page {known.name} has a line that cannot be read")
+            self._refuse_below(at, None, _cannot_be_read(known), unreadable=known.page)
             book.dropped.pop(at, None)
             return
         before = book.lines_of(at)
@@ -191,7 +197,8 @@ class Planner:
         version = self._book.version_of(at)
         open_units = [u for u in problem.split if not self._is_closed((at[0], u), version)]
         if open_units:
-            self._book.attempts[at, key] += 1
+            if not self._is_closing(at[0], key):  # a slow server is nobody who opens what we close
+                self._book.attempts[at, key] += 1
             if self._book.attempts[at, key] > _PATIENCE:
                 # Another controller opens what we close, in step with us: one of the two has to give way.
                 self._conflict(at, key, entry, None)
@@ -222,6 +229,11 @@ class Planner:
         if at in self._writes or at in self._busy:
             return  # it is written already in this step: look again in the next
         family = at[0]
+        wanted_at = (family, page_key(key_of(entry.cidr), family) or 0)
+        known = self._book.pages.get(at)
+        if known is not None and known.findings:  # to write it empty would take away what nobody can read
+            self._conflict(wanted_at, key_of(entry.cidr), entry, None, unreadable=known)
+            return
         lines = self._without_dropped(at)
         version = self._book.version_of(at)
         ready = True
@@ -232,7 +244,6 @@ class Planner:
                 ready = False
                 self._close((family, key), at, entry)
             elif not self._may_go(at, line):
-                wanted_at = (family, page_key(key_of(entry.cidr), family) or 0)
                 self._conflict(wanted_at, key_of(entry.cidr), entry, line)
                 return
         if ready:
@@ -244,6 +255,9 @@ class Planner:
         return is_over(line, self._now) or (key_of(line.cidr), line.node_uid) in self._book.dropped.get(
             at, ()
         )
+
+    def _is_closing(self, family: Family, key: int) -> bool:
+        return any(f is family and covers(key, page) for f, page in self._busy)
 
     def _is_closed(self, at: At, version_above: str) -> bool:
         return not self._book.lines_of(at) and self._book.closed.get(at) == version_above
@@ -269,34 +283,52 @@ class Planner:
         )
         self._writes[at] = PageWrite(page=written, opens=opens, closes=closes)
 
-    def _conflict(self, at: At, key: int, entry: LedgerEntry, held: LedgerEntry | None) -> None:
+    def _conflict(
+        self,
+        at: At,
+        key: int,
+        entry: LedgerEntry,
+        held: LedgerEntry | None,
+        unreadable: LedgerPage | None = None,
+    ) -> None:
         wanted = self._book.wanted.get(at, {}).get(key)
         if wanted is not entry:
             return  # refused already
         self._book.unwant(at, key)
         if entry.state is LedgerState.BOUND:
-            reason = (
-                f"{held.cidr} is {held.state.lower()} for node {held.node or 'nobody'}"
-                if held is not None
-                else "another controller takes smaller blocks from it"
-            )
-            self._conflicts.append(Conflict(wanted=entry, held=held, reason=reason))
+            reason = "another controller takes smaller blocks from it"
+            if held is not None:
+                reason = f"{held.cidr} is {held.state.lower()} for node {held.node or 'nobody'}"
+            elif unreadable is not None:
+                reason = _cannot_be_read(unreadable)
+            page = unreadable.page if unreadable is not None else None
+            self._conflicts.append(Conflict(wanted=entry, held=held, reason=reason, unreadable=page))
 
-    def _refuse(self, at: At, under: int, held: LedgerEntry | None, reason: str) -> None:
+    def _refuse(
+        self, at: At, under: int, held: LedgerEntry | None, reason: str, unreadable: Network | None
+    ) -> None:
         for key, entry in sorted(self._book.wanted.get(at, {}).items()):
             if covers(under, key):
                 self._book.unwant(at, key)
                 if entry.state is LedgerState.BOUND:
-                    self._conflicts.append(Conflict(wanted=entry, held=held, reason=reason))
+                    self._conflicts.append(
+                        Conflict(wanted=entry, held=held, reason=reason, unreadable=unreadable)
+                    )
 
-    def _refuse_below(self, at: At, held: LedgerEntry | None, reason: str) -> None:
+    def _refuse_below(
+        self, at: At, held: LedgerEntry | None, reason: str, unreadable: Network | None = None
+    ) -> None:
         family, page = at
         for other in self._pages_wanted(family):
             if covers(page, other):
-                self._refuse((family, other), page, held, reason)
+                self._refuse((family, other), page, held, reason, unreadable)
 
     def _pages_wanted(self, family: Family) -> Iterable[int]:
         return [page for f, page in self._book.wanted if f is family]
+
+
+def _cannot_be_read(page: LedgerPage) -> str:
+    return f"page {page.name} has a line that cannot be read"
 
 
 def _place(key: int) -> tuple[int, int]:

@@ -243,9 +243,14 @@ class Tenancy:
             self.occupancies[new.family].add(new.key, new)
         return True
 
-    def set_addresses(self, record: NodeRecord, addresses: tuple[Address, ...]) -> None:
-        """Keep a node's own addresses out, as far as they lie in a range of some ClusterCIDR."""
-        for old in record.excluded:
+    def set_addresses(self, record: NodeRecord, addresses: tuple[Address, ...]) -> bool:
+        """Keep a node's own addresses out, as far as they lie in a range of some ClusterCIDR.
+
+        Returns:
+            Whether one that was kept out before is not any more.
+        """
+        before = record.excluded
+        for old in before:
             self.occupancies[old.family].remove(old.key, old)
         made = []
         for address in addresses:
@@ -259,6 +264,7 @@ class Tenancy:
         record.addresses, record.excluded = addresses, tuple(made)
         for new in made:
             self.occupancies[new.family].add(new.key, new)
+        return not {(old.family, old.key) for old in before} <= {(new.family, new.key) for new in made}
 
     # -- what rests ----------------------------------------------------------------------------------------------
 

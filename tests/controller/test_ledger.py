@@ -330,3 +330,62 @@ async def _resting(cluster: Cluster, blocks: int) -> bool:
 async def _nodes(cluster: Cluster, count: int) -> Object:
     status = await cluster.status()
     return status if status.get("nodes") == count else {}
+
+
+async def test_a_line_that_is_corrected_opens_the_pages_below_it_again(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/20"], "nodeMaskSize": 24})
+    await cluster.pool(
+        "seed",
+        ipv4={"cidrs": ["10.244.240.0/24"], "nodeMaskSize": 24},
+        nodeSelector={"nodeSelectorTerms": [{"matchExpressions": [{"key": "seed", "operator": "Exists"}]}]},
+    )
+    async with cluster.controller():
+        await cluster.node("seed", labels={"seed": ""})
+        await cluster.served("seed")
+        page = await cluster.get(f"{PAGES}/10.244.0.0-16")
+        odd = {"cidr": "10.244.128.0/20", "state": "Bound", "node": "x", "addresses": ["no address"]}
+        await cluster.patch(f"{PAGES}/10.244.0.0-16", {"entries": [*page["entries"], odd]})
+        await cluster.node("first")
+        await cluster.told("CIDRNotAvailable", about="first")
+        assert not await cluster.cidrs("first")
+        page = await cluster.get(f"{PAGES}/10.244.0.0-16")
+        good = [entry for entry in page["entries"] if entry["cidr"] != odd["cidr"]]
+        await cluster.patch(f"{PAGES}/10.244.0.0-16", {"entries": good})
+        assert (await cluster.served("first"))[0].startswith("10.244.")
+
+
+async def test_a_slow_page_below_a_larger_block_closes_nothing(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/20"], "nodeMaskSize": 24})
+    async with cluster.controller():
+        await cluster.node("small")
+        await cluster.served("small")
+        await cluster.delete("/api/v1/nodes/small")
+        await no_line(cluster, "10.244.0.0/24")
+        await cluster.patch(f"{POOLS}/default", {"spec": {"ipv4": {"nodeMaskSize": 20}}})
+        slow = cluster.api.faults.add(
+            Fault(effect=Effect.REFUSE, verb="*", resource="podcidrslices", name="10.244.0.0-20", status=503)
+        )
+        await cluster.node("large")
+        await eventually(lambda: cluster.api.faults.hits(slow) > 0)
+        await cluster.pool("others", priority=1, ipv4={"cidrs": ["10.9.0.0/16"], "nodeMaskSize": 24})
+        for i in range(90):  # each is a step or more
+            await cluster.node(f"n{i}", annotations={"nodeipam.dev/cluster-cidr": "others"})
+            await cluster.served(f"n{i}")
+        cluster.api.faults.remove(slow)
+        assert await cluster.served("large", within_s=15) == ["10.244.0.0/20"]
+
+
+async def test_a_node_waits_no_longer_when_an_address_leaves_the_range(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    async with cluster.controller():
+        await cluster.node("inside", pod_cidrs=("172.16.0.0/24",), addresses=("10.244.0.9",))
+        await eventually(lambda: _excluded(cluster))
+        await cluster.node("waits")
+        await cluster.told("CIDRNotAvailable", about="waits")
+        moved = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}}
+        await cluster.patch("/api/v1/nodes/inside/status", moved)
+        assert await cluster.served("waits", within_s=5) == ["10.244.0.0/24"]
+
+
+async def _excluded(cluster: Cluster) -> bool:
+    return ((await cluster.status()).get("ipv4") or {}).get("excluded") == 1

@@ -74,3 +74,14 @@ def test_two_nodes_with_one_block_are_found_and_the_lines_of_the_first_to_go_can
     released = cluster.delete("a")
     assert released is not None
     assert (released.blocks, released.shared) == ((), got("10.0.0.0/24"))
+
+
+def test_a_second_line_can_go_though_the_answer_to_the_patch_came_before_the_event() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/22")])
+    node = cluster.register("a")
+    (assignment,) = cluster.decide()
+    cluster.allocator.adopt([replace(line("10.0.3.0/24", node.uid), node=node.name)], cluster.now)
+    cluster.allocator.settle(node.uid)
+    assert cluster.used() == set(got("10.0.0.0/24", "10.0.3.0/24")), "its line still stands"
+    assert cluster.observe(replace(node, pod_cidrs=assignment.pod_cidrs)).returned == got("10.0.3.0/24")
+    assert cluster.used() == set(got("10.0.0.0/24"))

@@ -6,6 +6,7 @@ from itertools import permutations
 
 import pytest
 
+from nodeipam_ctl.ipam import decider, eligibility
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.model import Node, NodeName, NodeUID, PoolName, RefusalReason, StaticBlock, Verdict
 from tests.ipam.cases import networks, selector
@@ -245,3 +246,18 @@ def test_a_pool_that_changes_leaves_the_counts_of_the_others_alone() -> None:
     before = cluster.allocator.tenancy.pools[PoolName("a")]
     cluster.set_pool(v4("b", "10.1.0.0/22", disabled=True))
     assert cluster.allocator.tenancy.pools[PoolName("a")] is before
+
+
+def test_what_is_remembered_of_answers_does_not_grow_with_the_nodes_that_come_and_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for module in (eligibility, decider):
+        monkeypatch.setattr(module, "MANY_ANSWERS", 5)
+    allocator = Allocator()
+    allocator.set_pools([v4("p", "10.0.0.0/16", selector=selector([{"key": "k", "operator": "Exists"}]))])
+    for i in range(50):
+        node = Node(name=NodeName(f"n{i}"), uid=NodeUID(f"u{i}"), labels={"k": str(i)})
+        allocator.decide([node], now=0.0)
+        allocator.forget(node.uid, now=0.0)
+    assert len(allocator._decider._considered) <= 5
+    assert len(allocator._decider._eligibility._answers) <= 5

@@ -260,3 +260,33 @@ def test_the_lines_and_pages_that_are_known_can_be_asked_for() -> None:
     assert found.node_uid == "a"
     writer.ledger.missing(network("10.244.0.0/20"))
     assert writer.ledger.line(network("10.244.3.0/24")) is None
+
+
+def test_a_larger_block_gives_way_to_a_page_with_a_line_that_cannot_be_read() -> None:
+    writer = Writer(Server())
+    writer.ledger.want(bound("10.244.3.0/24", "a"))
+    writer.settle()
+    writer.ledger.drop(network("10.244.3.0/24"), NodeUID("a"))
+    writer.settle()
+    page = writer.server.pages["10.244.0.0-20"]
+    broken = Finding(code="UnreadableLedgerLine", subject="podcidrslice/x", message="m", remedy="r")
+    writer.ledger.see(replace(page, resource_version="1000", findings=(broken,)))
+    writer.ledger.want(bound("10.244.0.0/20", "large"))
+    step = writer.ledger.step(10.0)
+    assert step.writes == (), "a page that is written empty has lost what nobody could read"
+    assert [c.unreadable for c in step.conflicts] == [network("10.244.0.0/20")]
+
+
+def test_a_larger_block_waits_as_long_as_the_page_below_it_is_being_written() -> None:
+    writer = Writer(Server())
+    writer.ledger.want(bound("10.244.3.0/24", "a"))
+    writer.settle()
+    writer.ledger.drop(network("10.244.3.0/24"), NodeUID("a"))
+    writer.settle()
+    writer.ledger.want(bound("10.244.0.0/20", "large"))
+    slow = writer.ledger.step(10.0)
+    for _ in range(200):  # others are served meanwhile
+        assert writer.ledger.step(10.0, [write.page.page for write in slow.writes]).conflicts == ()
+    writer.send(slow)
+    writer.settle()
+    assert writer.ledger.stands(NodeUID("large"), [network("10.244.0.0/20")])

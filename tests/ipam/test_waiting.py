@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -154,3 +155,14 @@ def test_what_a_rest_held_beyond_the_block_it_was_given_up_for_serves_others_at_
     cluster.set_pool(v4("p", "10.0.0.0/24", mask=26, reuse_delay_s=60.0))
     cluster.register("later")
     assert {a.node for a in cluster.decide()} == {"later", "gpu"}
+
+
+def test_a_node_is_served_when_another_ones_address_leaves_the_range() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/24")])
+    inside = cluster.register(
+        "inside", pod_cidrs=got("172.16.0.0/24"), internal_ips=(ip_address("10.0.0.5"),)
+    )
+    assert cluster.create("waits") == ()
+    cluster.observe(replace(inside, internal_ips=(ip_address("192.0.2.1"),)))
+    assert cluster.allocator.has_due()
+    assert served(cluster) == ["waits"]
