@@ -197,7 +197,12 @@ class Host:
                 found = (nftables.read_table(family, name) for family, name in interest.nft_tables)
             case Kind.FORWARD:
                 found = forwarding.chains() if interest.forward else ()
-        return {obj.key: obj for obj in found if obj is not None}, foreign
+        objects: dict[Key, HostObject] = {}
+        for obj in found:
+            if obj is not None:
+                key = obj.key
+                objects[key.apart(len(objects)) if key in objects else key] = obj
+        return objects, foreign
 
     def apply(self, plan: HostPlan) -> Outcome:
         """Runs a plan in its order; routes, neighbours and FDB entries in batches, with a result for each.

@@ -42,13 +42,16 @@ _BE64 = struct.Struct("!Q")
 
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP = 18, 21, 22
-_TUNNEL_ID, _TUNNEL_DST, _TUNNEL_FLAGS = 1, 2, 6
+_TUNNEL_ID, _TUNNEL_DST, _TUNNEL_SRC, _TUNNEL_TTL, _TUNNEL_TOS, _TUNNEL_FLAGS = 1, 2, 3, 4, 5, 6
 _TUNNEL_CSUM = b"\0\1"
 _ENCAP_IP, _ENCAP_IP6 = 2, 4
 _RTNH_F_ONLINK = 4
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_NOWHERE = 0, 253, 255
 _ROUTE_TYPES = {RouteType.UNICAST: 1, RouteType.UNREACHABLE: 7}
 _ROUTE_TYPE_NAMES = {number: kind for kind, number in _ROUTE_TYPES.items()}
+_OTHER_TYPE_NAMES = {6: "blackhole", 8: "prohibit", 9: "throw"}
+_MORE_OF_ROUTES = {7: "src", 8: "metrics", 9: "nexthops", 11: "realm", 30: "nexthop group"}
+_MORE_OF_ENTRIES = {6: "port", 7: "vni", 8: "via"}
 
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _IFA_F_NODAD = 0x02
@@ -126,12 +129,14 @@ def packed_destination(network: Network) -> PackedDestination:
 
 
 def decode_route(body: memoryview, name_of: Mapping[int, str]) -> Route | None:
-    """A route, ours or not; None for kinds that never collide with ours (local, broadcast, multicast)."""
-    family, prefix_length, _, _, table, protocol, _, number, flags = ROUTE_HEADER.unpack_from(body)
+    """A route, ours or not; None for those that never collide with ours (local, broadcast, multicast; by source or TOS)."""
+    family, prefix_length, sources, tos, table, protocol, _, number, flags = ROUTE_HEADER.unpack_from(body)
     kind = _ROUTE_TYPE_NAMES.get(number)
+    if sources or tos:
+        return None
     if kind is None:
         # Blackhole, prohibit and throw do collide; they are shown as unreachable, which is what they amount to.
-        if number not in (6, 8, 9):
+        if number not in _OTHER_TYPE_NAMES:
             return None
         kind = RouteType.UNREACHABLE
     found = attributes(body[12:])
@@ -150,6 +155,7 @@ def decode_route(body: memoryview, name_of: Mapping[int, str]) -> Route | None:
         metric=_U32.unpack(found[_RTA_PRIORITY])[0] if _RTA_PRIORITY in found else 0,
         table=table,
         protocol=protocol,
+        more=_more_of_route(number, found),
     )
 
 
@@ -175,7 +181,13 @@ def decode_fdb(body: memoryview, name_of: Mapping[int, str]) -> FdbEntry | None:
         or index not in name_of
     ):
         return None
-    return FdbEntry(dev=name_of[index], mac=_mac(found[_NDA_LLADDR]), dst=address(bytes(found[_NDA_DST])))
+    return FdbEntry(
+        dev=name_of[index],
+        mac=_mac(found[_NDA_LLADDR]),
+        dst=address(bytes(found[_NDA_DST])),
+        # The kernel names what differs from the device's own.
+        more=" ".join(word for number, word in _MORE_OF_ENTRIES.items() if number in found),
+    )
 
 
 def decode_address(body: memoryview) -> tuple[int, Address, int] | None:
@@ -241,6 +253,21 @@ def _encap(found: Mapping[int, memoryview]) -> Encap | None:
     return Encap(vni=vni, dst=address(bytes(tunnel[_TUNNEL_DST])))
 
 
+def _more_of_route(number: int, found: Mapping[int, memoryview]) -> str:
+    """What a route has that ours never have: each of these sends packets another way or drops some."""
+    words = [_OTHER_TYPE_NAMES[number]] if number in _OTHER_TYPE_NAMES else []
+    words += [word for kind, word in _MORE_OF_ROUTES.items() if kind in found]
+    if _RTA_ENCAP in found:
+        tunnel = attributes(found[_RTA_ENCAP])
+        for kind, word in ((_TUNNEL_SRC, "source"), (_TUNNEL_TTL, "ttl"), (_TUNNEL_TOS, "tos")):
+            if any(tunnel.get(kind, b"")):
+                words.append(word)
+        # Both families number these alike; without its checksum IPv6 is dropped at the far end.
+        if len(tunnel.get(_TUNNEL_DST, b"")) == 16 and not bytes(tunnel.get(_TUNNEL_FLAGS, b"\0\0"))[1] & 1:
+            words.append("nocsum")
+    return " ".join(words)
+
+
 def _mac(packed: memoryview | None) -> str:
     return packed.hex(":") if packed is not None else ""
 
@@ -272,7 +299,8 @@ def _encode_route(op: Op, route: Route, index_of: Mapping[str, int]) -> Request:
             route.table if route.table < 256 else 0,
             route.protocol,  # also when removing: the kernel then refuses to remove anybody else's
             scope,
-            _ROUTE_TYPES[route.type],
+            # What somebody made of ours may be of another type (throw).
+            0 if op is Op.REMOVE and route.more else _ROUTE_TYPES[route.type],
             _RTNH_F_ONLINK if route.onlink else 0,
         ),
         attribute(_RTA_DST, route.dst.network_address.packed),
@@ -310,7 +338,11 @@ def _encode_neighbour(op: Op, entry: Neighbour, index_of: Mapping[str, int]) -> 
 
 def _encode_fdb(op: Op, entry: FdbEntry, index_of: Mapping[str, int]) -> Request:
     header = _NEIGHBOUR_HEADER.pack(AF_BRIDGE, _index(entry.dev, index_of), _NUD_PERMANENT, _NTF_SELF, 0)
-    body = header + attribute(_NDA_LLADDR, _packed_mac(entry.mac)) + attribute(_NDA_DST, entry.dst.packed)
+    body = header + attribute(_NDA_LLADDR, _packed_mac(entry.mac))
+    if (
+        op is not Op.REMOVE or not entry.more
+    ):  # else the kernel looks for our port and VNI with it, and finds nothing
+        body += attribute(_NDA_DST, entry.dst.packed)
     flags = NLM_F_CREATE | NLM_F_REPLACE if op is not Op.REMOVE else 0
     return Request(RTM_DELNEIGH if op is Op.REMOVE else RTM_NEWNEIGH, flags, body)
 

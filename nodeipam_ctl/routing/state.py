@@ -51,6 +51,12 @@ class Key(NamedTuple):
     scope: str | int
     name: object
 
+    def apart(self, number: int) -> Key:
+        """A key for a second object that somebody has put beside the one of this key (`append`): nobody wants it, so it goes."""
+        return Key(
+            self.kind, self.scope, (*(self.name if isinstance(self.name, tuple) else (self.name,)), number)
+        )
+
 
 class RouteType(StrEnum):
     """The route types we use (rtnetlink's RTN_*)."""
@@ -67,6 +73,7 @@ class Route:
         via: next hop; of the other family for IPv4 over IPv6 (RFC 5549).
         dev: output device by name; empty for an unreachable route.
         onlink: the next hop counts as on-link whatever the addresses say.
+        more: words for what a route that was found has besides (`src`, `metrics`, ...); ours have nothing.
     """
 
     dst: Network
@@ -78,6 +85,7 @@ class Route:
     metric: int = 0
     table: int = MAIN_TABLE
     protocol: int = ROUTE_PROTOCOL
+    more: str = ""
 
     @property
     def key(self) -> Key:
@@ -97,6 +105,8 @@ class Route:
             words += ["table", str(self.table)]
         if self.onlink:
             words.append("onlink")
+        if self.more:
+            words.append(f"({self.more})")
         return "route " + " ".join(words)
 
 
@@ -164,11 +174,16 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FdbEntry:
-    """A permanent forwarding entry of a VXLAN device: behind which underlay address a MAC lives."""
+    """A permanent forwarding entry of a VXLAN device: behind which underlay address a MAC lives.
+
+    Attributes:
+        more: words for what an entry that was found has besides (`port`, `vni`, `via`); ours have nothing.
+    """
 
     dev: str
     mac: str
     dst: Address
+    more: str = ""
 
     @property
     def key(self) -> Key:
