@@ -257,14 +257,15 @@ class Controller:
         if self._pages is not None:
             sources.append(self._pages)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for informer in sources:
-                    tasks.create_task(informer.run(), name=informer.resource.name)
-                tasks.create_task(self._pools.run(), name="clustercidrs")
-                tasks.create_task(self._recorder.run(), name="events")
-                for synced in (*(informer.synced for informer in sources), self._pools.synced):
-                    await synced.wait()
-                self._begin(tasks)
+            with self._reachability.when_replaced(self._status.forget):
+                async with asyncio.TaskGroup() as tasks:
+                    for informer in sources:
+                        tasks.create_task(informer.run(), name=informer.resource.name)
+                    tasks.create_task(self._pools.run(), name="clustercidrs")
+                    tasks.create_task(self._recorder.run(), name="events")
+                    for synced in (*(informer.synced for informer in sources), self._pools.synced):
+                        await synced.wait()
+                    self._begin(tasks)
         finally:
             gc.unfreeze()
             self._conflicts.close()

@@ -59,6 +59,10 @@ class Echoes:
         """A write of ours stands as this version."""
         self._ours.setdefault(name, deque(maxlen=_REMEMBERED)).append(version)
 
+    def forget(self, name: str) -> None:
+        """The server's history was set back: versions that were ours may be anybody's again."""
+        self._ours.pop(name, None)
+
     def glance(self, raw: Raw) -> tuple[str, str, int] | None:
         """For the informer: name, version and fingerprint; all echoes have the same, so that all but the first are dropped."""
         metadata = decode_metadata(raw)

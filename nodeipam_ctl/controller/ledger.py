@@ -13,6 +13,7 @@ from contextlib import suppress
 
 import structlog
 
+from nodeipam_ctl.controller.closed import Closed
 from nodeipam_ctl.controller.echoes import Echo, Echoes, PageRecord
 from nodeipam_ctl.controller.page_writer import PageWriter
 from nodeipam_ctl.controller.unseen import Unseen
@@ -20,9 +21,9 @@ from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.ledger import Ledger
 from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.ipam.page_writes import Conflict, PageWrite
-from nodeipam_ctl.ipam.pages import page_name, page_of
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
+from nodeipam_ctl.kube.history import is_behind
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.model import (
     Assignment,
@@ -86,7 +87,7 @@ class LedgerKeeper:
         self.echoes = Echoes(self._writer)
         self._open: dict[NodeUID, Assignment] = {}
         self._uids: dict[str, str] = {}  # of each page, as last read or written
-        self._closed: dict[str, set[Network]] = {}  # what must not be used, by the page that is in the way
+        self._closed = Closed(allocator)
         # Nodes whose lines met another's, and what was said of it.
         self._refused: dict[NodeUID, dict[str, str]] = {}
         self._wanted = asyncio.Event()
@@ -176,6 +177,10 @@ class LedgerKeeper:
     def on_page(self, delta: Delta[PageRecord]) -> None:
         """One difference in the ledger's pages, from their informer: an echo of ours, or somebody else's write."""
         match delta:
+            case Changed(old=old, new=LedgerPage() as page) if is_behind(
+                page.resource_version, old.resource_version
+            ):
+                self._set_back(page)
             case Added(new=page) | Changed(new=page):
                 if isinstance(page, Unreadable):
                     log.error("ledger_page_unreadable", page=page.name, problem=str(page.finding))
@@ -190,7 +195,8 @@ class LedgerKeeper:
         page = write.page
         self._ledger.wrote(write, resource_version=resource_version, uid=uid)
         self._uids[page.name] = uid or page.uid
-        self._reopen(page)
+        if self._closed.reopen(page):
+            self._released()
         self.echoes.wrote(page.name, resource_version)
         self._settled(page.name)
         for line in page.entries:
@@ -204,6 +210,8 @@ class LedgerKeeper:
         if page is None:
             self._uids.pop(write.page.name, None)
             self._ledger.missing(write.page.page)
+        elif is_behind(page.resource_version, write.page.resource_version):
+            self._set_back(page)
         else:
             self._see(page)
         self._settled(write.page.name)
@@ -291,19 +299,14 @@ class LedgerKeeper:
         self._uids[page.name] = page.uid
         if not self._started:
             return
-        self._reopen(page)
+        if self._closed.reopen(page):
+            self._released()
         for line in self._allocator.adopt(page.entries, self._clock()):
             self._ledger.drop(line.cidr, line.node_uid)
         if any(line.node_uid and line.node_uid not in self._nodes for line in page.entries):
             self._unseen.look()
         self._try_refused()
         self._wake()
-
-    def _reopen(self, page: LedgerPage) -> None:
-        if page.name in self._closed and not page.findings:
-            del self._closed[page.name]
-            self._allocator.set_reserved(f"podcidrslice/{page.name}", ())
-            self._released()
 
     def _page_deleted(self, page: LedgerPage | Echo) -> None:
         """Somebody deleted a page: its lines are written again."""
@@ -313,8 +316,24 @@ class LedgerKeeper:
             "ledger_page_deleted_by_another", page=page.name, remedy="leave these objects to nodeipam-ctl"
         )
         self._uids.pop(page.name, None)
-        uids = {entry.node_uid for entry in self._ledger.entries() if contains(page.page, entry.cidr)}
+        uids = self._promised_on(page.page)
         self._ledger.missing(page.page)
+        self._write_again(uids)
+
+    def _set_back(self, page: LedgerPage) -> None:
+        """The server's history was set back, as by a restored etcd: what the page lost is written again."""
+        log.warning("ledger_page_set_back", page=page.name, to_version=page.resource_version)
+        uids = self._promised_on(page.page)
+        self.echoes.forget(page.name)
+        self._ledger.set_back(page)
+        self._see(page)
+        if self._started:
+            self._write_again(uids)
+
+    def _promised_on(self, page: Network) -> set[NodeUID]:
+        return {entry.node_uid for entry in self._ledger.entries() if contains(page, entry.cidr)}
+
+    def _write_again(self, uids: Iterable[NodeUID]) -> None:
         for uid in uids:
             for wanted in self._allocator.lines(uid):
                 self._ledger.want(wanted)
@@ -341,7 +360,7 @@ class LedgerKeeper:
             self._allocator.adopt((held,), self._clock())
             self._unseen.look()
         else:
-            self._close_off(conflict)
+            self._closed.close(conflict)
         node = self._nodes.get(wanted.node_uid)
         if assignment is not None:
             self._decide_again(wanted.node_uid)
@@ -357,19 +376,6 @@ class LedgerKeeper:
                 del self._refused[uid]
             else:
                 self.observe(node)
-
-    def _close_off(self, conflict: Conflict) -> None:
-        """A part of the space cannot be used until the page that is in the way has changed; nothing of it is handed out."""
-        block, unreadable = conflict.wanted.cidr, conflict.unreadable
-        page = page_of(block)
-        assert page is not None, block  # a block without a page is not even wanted
-        closed = block
-        if unreadable is not None:
-            closed = unreadable if contains(block, unreadable) else page
-        name = page_name(unreadable or page)
-        networks = self._closed.setdefault(name, set())
-        networks.add(closed)
-        self._allocator.set_reserved(f"podcidrslice/{name}", networks)
 
     def _forget(self, uid: NodeUID) -> None:
         released = self._allocator.forget(uid, self._clock())

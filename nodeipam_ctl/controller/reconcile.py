@@ -267,6 +267,8 @@ class Reconciler:
                 log.info("pod_cidr_assignment_cancelled", node=assignment.node, reason="the Node is gone")
 
     def _observe(self, node: Node, old: Node | None = None) -> None:
+        if old is not None and old.pod_cidrs and not node.pod_cidrs:
+            self.allocator.set_back(node.uid)
         observed = self.allocator.observe(node, self._clock())
         for finding in observed.findings:
             self.conflicts.report(node, finding)

@@ -83,6 +83,11 @@ class StatusWriter:
         """Asks for a round; costs nothing, so it may be called for every node."""
         self._wanted.set()
 
+    def forget(self) -> None:
+        """What the API server holds is not known any more: its data may be others."""
+        self._written.clear()
+        self.changed()
+
     async def run(self) -> None:
         """Rounds for ever, never closer than a second."""
         while True:

@@ -158,6 +158,17 @@ class Allocator:
             # What else was noted for it stays until its event says that these lines can go.
             self.tenancy.hold(record, actual=record.promised, noted=record.noted)
 
+    def set_back(self, uid: NodeUID) -> None:
+        """The server's history was set back and a node lost its podCIDRs: it is to get the same again, if nobody else has them."""
+        tenancy = self.tenancy
+        record = tenancy.records.get(uid)
+        if record is None or not record.shown:
+            return
+        blocks, record.unfit, record.whole = record.actual, (), True
+        disputed = not record.pool or tenancy.conflict_findings(record, blocks)
+        tenancy.hold(record, actual=(), promised=() if disputed else blocks)
+        self.version += 1
+
     def release(self, uid: NodeUID, blocks: Iterable[Network] | None = None) -> None:
         """A promise to this node is known not to stand, neither in its spec nor in the ledger: its blocks are free.
 

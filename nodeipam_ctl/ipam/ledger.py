@@ -53,6 +53,12 @@ class Ledger:
         self._book.keep(at, page)
         return True
 
+    def set_back(self, page: LedgerPage) -> None:
+        """The server's history was set back: this is the page now, and versions that were seen may return."""
+        self._book.opened.clear()
+        self._book.closed.clear()
+        self._book.keep((family_of(page.page), key_of(page.page)), page)
+
     def missing(self, page: Network) -> None:
         """A page was asked for and does not exist."""
         at = (family_of(page), key_of(page))

@@ -85,3 +85,18 @@ def test_a_second_line_can_go_though_the_answer_to_the_patch_came_before_the_eve
     assert cluster.used() == set(got("10.0.0.0/24", "10.0.3.0/24")), "its line still stands"
     assert cluster.observe(replace(node, pod_cidrs=assignment.pod_cidrs)).returned == got("10.0.3.0/24")
     assert cluster.used() == set(got("10.0.0.0/24"))
+
+
+def test_a_node_that_lost_its_podcidrs_gets_the_same_unless_somebody_else_has_them() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/22")])
+    cluster.create("first")
+    cluster.create("second")
+    lost = replace(cluster.nodes[NodeName("second")], pod_cidrs=())
+    cluster.allocator.set_back(lost.uid)
+    assert cluster.observe(lost).wants
+    assert [a.pod_cidrs for a in cluster.decide()] == [got("10.0.1.0/24")]
+    cluster.observe(replace(lost, pod_cidrs=got("10.0.1.0/24")))
+    cluster.register("twin", pod_cidrs=got("10.0.1.0/24"))
+    cluster.allocator.set_back(lost.uid)
+    assert cluster.observe(lost).wants
+    assert [a.pod_cidrs for a in cluster.decide()] == [got("10.0.2.0/24")]
