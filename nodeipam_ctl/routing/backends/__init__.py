@@ -30,16 +30,32 @@ class Vantage:
     view: NodeView
     on_link: OnLink
     local: Mapping[Family, tuple[UnderlayLink, Address] | None]
+    broadcasts: frozenset[int]
 
     @classmethod
     def of(cls, view: NodeView) -> Vantage:
         """The vantage of a view."""
-        return cls(view, OnLink(view), {family: view.underlay(family) for family in Family})
+        broadcasts = frozenset(
+            int(subnet.broadcast_address)
+            for link in view.facts.links
+            for subnet in link.subnets
+            if subnet.version == 4 and subnet.prefixlen < 31
+        )
+        return cls(view, OnLink(view), {family: view.underlay(family) for family in Family}, broadcasts)
 
     @property
     def settings(self) -> AgentSettings:
         """The agent's settings."""
         return self.view.settings
+
+    def is_host(self, address: Address) -> bool:
+        """Whether one other host can be there: a tunnel to a group or a broadcast address would show pods' packets to everybody."""
+        value = int(address)
+        if address.version == 4:
+            everybody = value >> 28 == 0xE or value == 0xFFFFFFFF or value in self.broadcasts
+            return not everybody and value >> 24 not in (0, 127)
+        link_local, mapped = value >> 118 == 0xFE80 >> 6, value >> 32 == 0xFFFF
+        return value > 1 and value >> 120 != 0xFF and not link_local and not mapped
 
     def underlay(self, cidr: Network, peer: Peer) -> tuple[Family, Address] | None:
         """Underlay family and the peer's address for a tunnel that carries a podCIDR.
@@ -51,7 +67,7 @@ class Vantage:
             if self.local[family] is None:
                 continue
             for address in peer.tunnel_addresses or peer.addresses:
-                if family_of(address) is family:
+                if family_of(address) is family and self.is_host(address):
                     return family, address
         return None
 
@@ -62,7 +78,9 @@ class Vantage:
         """
         for wanted in (family, Family.IPV6):
             for address in peer.addresses:
-                if family_of(address) is wanted and (link := self.on_link.link_to(address)) is not None:
+                if family_of(address) is not wanted or not self.is_host(address):
+                    continue
+                if (link := self.on_link.link_to(address)) is not None:
                     return link, address
         return None
 
@@ -177,7 +195,7 @@ def no_common_underlay(peer: Peer, cidr: Network) -> Toward:
     return unroutable(
         peer,
         cidr,
-        f"no underlay family in common (its InternalIPs: {shown})",
+        f"no underlay family in common with a usable address (its InternalIPs: {shown})",
         "give both nodes an InternalIP of the same family",
     )
 

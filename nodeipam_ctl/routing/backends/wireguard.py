@@ -126,7 +126,7 @@ def _endpoint(peer: Peer, vantage: Vantage) -> Address | None:
     for family in Family:
         if vantage.local[family] is not None:
             for address in peer.tunnel_addresses or peer.addresses:
-                if family_of(address) is family:
+                if family_of(address) is family and vantage.is_host(address):
                     return address
     return None
 
