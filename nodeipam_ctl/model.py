@@ -183,6 +183,7 @@ class LedgerEntry:
 
     Attributes:
         addresses: the node's InternalIPs, for the agents' routes.
+        backend: what the node says it runs, for the agents' tunnels; empty when it says nothing that they follow.
         wireguard_public_key: what the node publishes, for the agents' tunnels; empty when it has none.
         since_s: when the promise was written, in seconds since the epoch.
         reusable_at_s: when a resting block may go to another node, in seconds since the epoch; 0 when it does not rest.
@@ -194,6 +195,7 @@ class LedgerEntry:
     node_uid: NodeUID = NodeUID("")
     cluster_cidr: PoolName = PoolName("")
     addresses: tuple[Address, ...] = ()
+    backend: str = ""
     wireguard_public_key: str = ""
     since_s: float = 0.0
     reusable_at_s: float = 0.0

@@ -85,6 +85,7 @@ class AgentSettings:
         state_dir: where the agent keeps what must outlive it: the WireGuard key.
         direct_routing: an overlay reaches peers on our own subnets without encapsulation.
         also_accept: backends whose devices are kept up to receive, while a cluster changes its backend node by node.
+        follow_peers: send to a node in the form that it says it runs, and accept that form.
         adopt: whose routes, devices and files are taken over: flannel, kube-router or kindnet; empty for nobody's.
         flannel_compat: read and write flanneld's annotations, so that nodes of both kinds reach each other over vxlan.
         subnet_env: where flannel's CNI plugin looks for our values; None writes none.
@@ -123,6 +124,7 @@ class AgentSettings:
     state_dir: Path = Path("/var/lib/nodeipam")
     direct_routing: bool = False
     also_accept: tuple[str, ...] = ()
+    follow_peers: bool = True
     adopt: str = ""
     flannel_compat: bool = False
     subnet_env: Path | None = None

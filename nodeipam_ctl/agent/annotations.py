@@ -1,4 +1,4 @@
-"""Do our Node's annotations say what flanneld's nodes need to reach us? Written only when one differs."""
+"""Do our Node's annotations say what other nodes need to reach us? Written only when one differs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,43 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from nodeipam_ctl.agent.reconcile import Turn
+from nodeipam_ctl.agent.truth import not_programmed
 from nodeipam_ctl.errors import NodeIPAMError, NotFound
 from nodeipam_ctl.kube.client import MERGE_PATCH, Client, segment
 from nodeipam_ctl.kube.wire.nodes import NODES
 from nodeipam_ctl.model import Node
+from nodeipam_ctl.routing import flannel, mixing, wireguard_keys
+from nodeipam_ctl.routing.backends import Vantage, vxlan
+from nodeipam_ctl.routing.view import NodeView
 
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 5.0
+
+
+def announcements(node: Node, turn: Turn, view: NodeView, *, key: str) -> dict[str, str]:
+    """What our Node must say of itself, as soon as it is true: a peer that heard of it earlier would send into nothing.
+
+    Args:
+        node: our Node.
+        turn: what was done last.
+        view: what it was done from.
+        key: this host's WireGuard public key; empty when it has none.
+    """
+    settings = view.settings
+    programmed = not not_programmed(turn)
+    said: dict[str, str] = {}
+    if programmed and key:
+        said[wireguard_keys.ANNOTATION] = key
+    if view.own is None or turn.desired.waiting:
+        return said
+    if programmed:
+        said[mixing.ANNOTATION] = settings.backend
+    if settings.flannel_compat:
+        tunnels = vxlan.tunnels(view.own, Vantage.of(view))
+        said |= flannel.published(vni=settings.vxlan_vni, tunnels=tunnels, present=node.annotations)
+    return said
 
 
 class AnnotationWriter:

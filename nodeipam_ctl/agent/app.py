@@ -17,7 +17,7 @@ from typing import Protocol, TypeVar
 import structlog
 
 from nodeipam_ctl.agent import kernel
-from nodeipam_ctl.agent.annotations import AnnotationWriter
+from nodeipam_ctl.agent.annotations import AnnotationWriter, announcements
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
@@ -25,7 +25,7 @@ from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.agent.probe import Probe
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
 from nodeipam_ctl.agent.report import Reporter
-from nodeipam_ctl.agent.truth import Truth, not_programmed
+from nodeipam_ctl.agent.truth import Truth
 from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
@@ -34,8 +34,8 @@ from nodeipam_ctl.linux import links, nftables
 from nodeipam_ctl.linux.alone import alone
 from nodeipam_ctl.linux.host import Host, Outcome
 from nodeipam_ctl.model import Severity
-from nodeipam_ctl.routing import backends, cni, flannel, wireguard_keys
-from nodeipam_ctl.routing.backends import Vantage, vxlan, wireguard
+from nodeipam_ctl.routing import backends, cni, wireguard_keys
+from nodeipam_ctl.routing.backends import wireguard
 from nodeipam_ctl.routing.desired import owned_files
 from nodeipam_ctl.routing.forwarding import dropping
 from nodeipam_ctl.settings import AgentSettings
@@ -246,8 +246,7 @@ class Agent:
         self._tell_news(turn)
         if not await self._truth.turn(self._feed.own_node, turn):
             self._retry_at_s = _loop_time_s() + _RETRY_S
-        await self._tell_flannel(turn)
-        await self._tell_wireguard(turn)
+        await self._announce(turn)
         if self._predecessor.due(turn) and await asyncio.to_thread(self._predecessor.look):
             self._wake.set()
         return turn
@@ -262,26 +261,14 @@ class Agent:
         wait_s = self._news.turn(node, turn) if node is not None else None
         self._news_at_s = None if wait_s is None else _loop_time_s() + wait_s
 
-    async def _tell_flannel(self, turn: Turn) -> None:
-        """Once the device stands: a peer that heard of it earlier would send into nothing."""
+    async def _announce(self, turn: Turn) -> None:
         node = self._feed.own_node
-        own = turn.snapshot.own
-        if not self.settings.flannel_compat or node is None or own is None or turn.desired.waiting:
+        if node is None:
             return
-        vantage = Vantage.of(self._reconciler.view(turn.snapshot))
-        wanted = flannel.published(
-            vni=self.settings.vxlan_vni, tunnels=vxlan.tunnels(own, vantage), present=node.annotations
+        wanted = announcements(
+            node, turn, self._reconciler.view(turn.snapshot), key=self._reconciler.facts.wireguard_key
         )
         if not await self._annotations.tell(node, wanted):
-            self._retry_at_s = _loop_time_s() + _RETRY_S
-
-    async def _tell_wireguard(self, turn: Turn) -> None:
-        """Once the device has the key: a peer that heard of it earlier would encrypt to nobody."""
-        node = self._feed.own_node
-        key = self._reconciler.facts.wireguard_key
-        if node is None or not key or not_programmed(turn):
-            return
-        if not await self._annotations.tell(node, {wireguard_keys.ANNOTATION: key}):
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     @contextlib.contextmanager

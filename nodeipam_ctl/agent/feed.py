@@ -16,6 +16,9 @@ from nodeipam_ctl.prefixes import Network
 from nodeipam_ctl.routing.view import Peer
 from nodeipam_ctl.settings import AgentSettings
 
+_LINGER_S = 10.0
+"""How long after us every other node has heard what we run: their turns take less than a second."""
+
 
 class Feed:
     """Follows the API server and gives snapshots.
@@ -40,6 +43,8 @@ class Feed:
         self._services: Informer[ServiceCIDR | Unreadable] = Informer(client, service_cidrs(), self._heard)
         self._api_server = client.address
         self._ranges: dict[str, tuple[Network, ...]] = {}
+        self._said = ""
+        self._until_s: dict[str, float] = {}
         self._kept: Snapshot | None = None
 
     @property
@@ -97,12 +102,24 @@ class Feed:
                 for cidr in service.cidrs
             ),
             api_server=self._api_server,
+            formerly=self._formerly(mine.runs if mine is not None else ""),
             pools_known=all(pool.synced.is_set() for pool in self._pools),
             plausible=self._plausible(node, mine),
             whole=self._source.whole,
             unread=(*unread, *self._unread_pools()),
             lists=lists,
         )
+
+    def _formerly(self, said: str) -> tuple[str, ...]:
+        """Forms in which others may send to us: what the feed says that we run, and what it said until a moment ago."""
+        loop = asyncio.get_running_loop()
+        if said != self._said:
+            if self._said:
+                self._until_s[self._said] = loop.time() + _LINGER_S
+                loop.call_later(_LINGER_S, self._heard, None)
+            self._said = said
+        self._until_s = {form: until_s for form, until_s in self._until_s.items() if until_s > loop.time()}
+        return tuple(sorted({said, *self._until_s} - {""}))
 
     def _plausible(self, node: Node | None, listed: Peer | None) -> bool:
         """Whether the feed's list may be complete: this node, once it has podCIDRs, must be in it."""

@@ -20,7 +20,7 @@ from nodeipam_ctl.kube.resources import pod_cidr_slices
 from nodeipam_ctl.kube.wire.envelope import Unreadable
 from nodeipam_ctl.kube.wire.nodes import NODES, decode_node, glance_node
 from nodeipam_ctl.model import Finding, LedgerPage, Node, NodeUID
-from nodeipam_ctl.routing import flannel, wireguard_keys
+from nodeipam_ctl.routing import flannel, mixing, wireguard_keys
 from nodeipam_ctl.routing.page_peers import PagePeers
 from nodeipam_ctl.routing.view import Peer
 
@@ -59,6 +59,7 @@ def peer_of(node: Node, *, flannel_compat: bool = False) -> Peer:
         addresses=node.internal_ips,
         since_s=node.created_s,
         public_key=node.annotations.get(wireguard_keys.ANNOTATION, ""),
+        runs=mixing.published(node.annotations),
         problems=node.problems,
     )
     return flannel.read(peer, node.annotations) if flannel_compat else peer

@@ -65,6 +65,7 @@ class Snapshot:
     cluster_cidrs: tuple[Network, ...] = ()
     service_cidrs: tuple[Network, ...] = ()
     api_server: Address | None = None
+    formerly: tuple[str, ...] = ()
     pools_known: bool = True
     plausible: bool = True
     whole: bool = True
@@ -241,6 +242,7 @@ class Reconciler:
             cluster_cidrs=snapshot.cluster_cidrs,
             service_cidrs=snapshot.service_cidrs,
             api_server=snapshot.api_server,
+            formerly=snapshot.formerly,
             pools_known=snapshot.pools_known,
         )
 

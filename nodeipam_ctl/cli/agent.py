@@ -26,6 +26,11 @@ from nodeipam_ctl.settings import AgentSettings
     multiple=True,
     help="Keep another backend's device up to receive, while nodes change their backend one by one.",
 )
+@flag(
+    "--follow-peers/--no-follow-peers",
+    default=True,
+    help="Send to a node in the form that it says it runs (host-gw, vxlan, vxlan-gpe), and accept that form.",
+)
 @flag("--direct-routing", is_flag=True, help="Overlays reach peers on our own subnets without encapsulation.")
 @flags.vxlan_vni
 @flag(
@@ -170,6 +175,7 @@ def command(
     kubeconfig: Path | None,
     backend: str,
     also_accept: tuple[str, ...],
+    follow_peers: bool,
     direct_routing: bool,
     vxlan_vni: int,
     vxlan_port: int | None,
@@ -221,6 +227,7 @@ def command(
         kubeconfig=kubeconfig,
         backend=backend,
         also_accept=also_accept,
+        follow_peers=follow_peers,
         direct_routing=direct_routing,
         vxlan_vni=vxlan_vni,
         vxlan_port=vxlan_port,

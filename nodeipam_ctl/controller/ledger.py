@@ -37,7 +37,7 @@ from nodeipam_ctl.model import (
     Severity,
 )
 from nodeipam_ctl.prefixes import Network, contains
-from nodeipam_ctl.routing import wireguard_keys
+from nodeipam_ctl.routing import mixing, wireguard_keys
 
 log = structlog.get_logger(__name__)
 
@@ -278,6 +278,7 @@ class LedgerKeeper:
                 node_uid=node.uid,
                 cluster_cidr=pool,
                 addresses=node.internal_ips,
+                backend=mixing.published(node.annotations),
                 wireguard_public_key=wireguard_keys.published(node.annotations),
                 since_s=now_s,
             )

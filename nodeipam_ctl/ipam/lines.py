@@ -68,6 +68,7 @@ def same(a: LedgerEntry, b: LedgerEntry) -> bool:
         a.node_uid == b.node_uid
         and a.state is b.state
         and a.addresses == b.addresses
+        and a.backend == b.backend
         and a.wireguard_public_key == b.wireguard_public_key
         and a.cluster_cidr == b.cluster_cidr
         and a.reusable_at_s == b.reusable_at_s

@@ -92,7 +92,7 @@ def desired(
     objects: list[HostObject] = list(_settings(view, holders))
     own = backend.own(vantage)
     objects += own.objects
-    for name in mixing.accepted(view.peers, view.settings):
+    for name in mixing.accepted(view):
         objects += backends.load(name).own(vantage).objects
     routed = 0
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]

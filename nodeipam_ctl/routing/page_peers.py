@@ -85,5 +85,6 @@ def _merged(lines: tuple[LedgerEntry, ...]) -> Peer:
         pod_cidrs=tuple(line.cidr for line in lines),
         addresses=next((line.addresses for line in lines if line.addresses), ()),
         since_s=min(line.since_s for line in lines),
+        runs=next((line.backend for line in lines if line.backend), ""),
         public_key=next((line.wireguard_public_key for line in lines if line.wireguard_public_key), ""),
     )

@@ -20,7 +20,8 @@ class Peer:
         vtep_macs: VTEP MACs that the node publishes itself, by family of the underlay (flannel); ours are derived from the uid.
         tunnel_addresses: underlay addresses that the node publishes for its tunnel; empty: use `addresses`.
         public_key: WireGuard key that the node publishes, base64.
-        backend: the backend that the node says it runs; empty when it says nothing.
+        backend: the backend that the node says it runs in flannel's words; empty when it says nothing.
+        runs: the backend of ours that the node says it runs; empty when it says none.
         problems: what of the record could not be understood, one line each.
     """
 
@@ -33,6 +34,7 @@ class Peer:
     tunnel_addresses: tuple[Address, ...] = ()
     public_key: str = ""
     backend: str = ""
+    runs: str = ""
     problems: tuple[str, ...] = ()
 
     def pod_cidrs_of(self, family: Family) -> tuple[Network, ...]:
@@ -93,6 +95,7 @@ class NodeView:
         cluster_cidrs: the ranges of every ClusterCIDR, which pods see each other in without masquerade.
         service_cidrs: the cluster's Service ranges, besides those of the settings.
         api_server: its address, which no route of ours may take away; None when it is known by name.
+        formerly: backends that others heard we run, now or until a moment ago: they may still send to us in those forms.
         pools_known: whether `cluster_cidrs` is what the API server says, and not merely what we have not heard yet.
     """
 
@@ -103,6 +106,7 @@ class NodeView:
     cluster_cidrs: tuple[Network, ...] = ()
     service_cidrs: tuple[Network, ...] = ()
     api_server: Address | None = None
+    formerly: tuple[str, ...] = ()
     pools_known: bool = True
 
     def underlay(self, family: Family) -> tuple[UnderlayLink, Address] | None:

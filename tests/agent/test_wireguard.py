@@ -106,12 +106,22 @@ class Lab:
         return int(found[0]) if found else 0
 
     def connected(self, *names: str) -> None:
-        """Waits until the nodes know each other's keys."""
+        """Waits until the nodes know each other's keys, and have routes to each other."""
         keys = {name: self.key(name) for name in names}
         until(
             lambda: all(set(keys.values()) - {keys[name]} <= set(self.peers(name)) for name in names),
             "the nodes know each other",
         )
+        for name in names:
+            blocks = {
+                block
+                for n in set(names) - {name}
+                for block in (f"10.244.{n[1:]}.0/24", f"fd00:244:0:{n[1:]}::/64")
+            }
+            until(
+                lambda: blocks <= {r.split()[0] for r in self.machines[name].routes()},  # noqa: B023
+                f"{name} has routes to the others",
+            )
 
 
 @pytest.fixture

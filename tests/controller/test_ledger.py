@@ -199,6 +199,17 @@ async def test_a_nodes_new_address_reaches_its_line(cluster: Cluster) -> None:
         await line(cluster, "10.244.0.0/24", addresses=["192.0.2.99"])
 
 
+async def test_what_a_node_runs_reaches_its_line_if_others_can_follow(cluster: Cluster) -> None:
+    await cluster.pool(ipv4=ONE)
+    async with cluster.controller():
+        await cluster.node("first")
+        await cluster.served("first")
+        for said, copied in (("vxlan", "vxlan"), ("wireguard", None), ("host-gw", "host-gw")):
+            annotations = {"nodeipam.dev/backend": said}
+            await cluster.patch("/api/v1/nodes/first", {"metadata": {"annotations": annotations}})
+            await line(cluster, "10.244.0.0/24", backend=copied)
+
+
 async def test_a_nodes_tunnel_key_reaches_its_line(cluster: Cluster) -> None:
     await cluster.pool(ipv4=ONE)
     async with cluster.controller():

@@ -29,6 +29,7 @@ from nodeipam_ctl.model import (
     Severity,
 )
 from nodeipam_ctl.prefixes import Address, contains, family_of, parse_address, parse_network
+from nodeipam_ctl.routing.mixing import known_form
 from nodeipam_ctl.settings import API_GROUP, API_VERSION
 
 POD_CIDR_SLICES = f"/apis/{API_GROUP}/{API_VERSION}/podcidrslices"
@@ -50,6 +51,7 @@ class _Entry(msgspec.Struct, gc=False, omit_defaults=True):
     nodeUID: str = ""  # noqa: N815 - here and below: the API's spelling
     clusterCIDR: str = ""  # noqa: N815
     addresses: list[str] | None = None
+    backend: str = ""
     wireguardPublicKey: str = ""  # noqa: N815
     since: str | None = None
     reusableAt: str | None = None  # noqa: N815
@@ -138,6 +140,7 @@ def _entry(given: _Entry) -> LedgerEntry:
         node_uid=NodeUID(given.nodeUID),
         cluster_cidr=PoolName(given.clusterCIDR),
         addresses=tuple(addresses),
+        backend=known_form(given.backend),
         wireguard_public_key=given.wireguardPublicKey,
         since_s=seconds(given.since),
         reusable_at_s=seconds(given.reusableAt),
@@ -152,6 +155,7 @@ def _line(entry: LedgerEntry) -> _Entry:
         nodeUID=entry.node_uid,
         clusterCIDR=entry.cluster_cidr,
         addresses=[str(address) for address in entry.addresses] or None,
+        backend=entry.backend,
         wireguardPublicKey=entry.wireguard_public_key,
         since=rfc3339(entry.since_s) if entry.since_s else None,
         reusableAt=rfc3339(entry.reusable_at_s) if entry.reusable_at_s else None,

@@ -34,6 +34,7 @@ ENTRIES = st.builds(
     node_uid=st.text(max_size=5).map(NodeUID),
     cluster_cidr=st.text(max_size=5).map(PoolName),
     addresses=st.lists(st.ip_addresses(), max_size=2).map(tuple),
+    backend=st.sampled_from(["", "vxlan", "host-gw"]),
     wireguard_public_key=st.sampled_from(["", "A" * 42 + "E="]),
     since_s=TIMES | st.just(0.0),
     reusable_at_s=TIMES | st.just(0.0),
