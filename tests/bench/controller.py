@@ -93,7 +93,7 @@ async def _heartbeats(
     async with Watch(api, prompt=True) as watch:
         await watch.all_served(nodes + _QUIET)
         beating = asyncio.create_task(load.heartbeats(api.client, per_s, seconds=60.0, names=names))
-        found = sorted(await _one_by_one(watch, "busy", count=_QUIET // 2))
+        found = sorted(await _one_by_one(watch, "busy"))
         beating.cancel()
         await asyncio.gather(beating, return_exceptions=True)
     results.add(column, busy_p99=_at(found, 0.99))

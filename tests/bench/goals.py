@@ -16,12 +16,14 @@ class Measure:
         digits: after the point.
         least: the figure with the ledger should be this much or more.
         most: or this much or less.
+        size: which size the goal is for, and how large it has to be.
     """
 
     what: str
     digits: int = 0
     least: float | None = None
     most: float | None = None
+    size: tuple[str, int] = ("", 0)
 
     def goal(self) -> str:
         """The goal as text; empty when there is none."""
@@ -50,10 +52,16 @@ MEASURES = {
     "server_p99": Measure(what="  the same, p99, ms", digits=1),
     "busy_p99": Measure(what="one node among 500 heartbeats/s, p99, ms", digits=1),
     "heartbeats": Measure(what="500 heartbeats/s, % of a core", digits=1, most=5),
-    "rss": Measure(what="resident with {nodes:,} nodes of 6 kB, MB", digits=1, most=120),
-    "restart": Measure(what="restart with {restart:,} nodes until ready, s", digits=2, most=3),
+    "rss": Measure(
+        what="resident with {nodes:,} nodes of 6 kB, MB", digits=1, most=120, size=("nodes", 5_000)
+    ),
+    "restart": Measure(
+        what="restart with {restart:,} nodes until ready, s", digits=2, most=3, size=("restart", 10_000)
+    ),
     "first_start": Measure(what="  first start, all podCIDRs foreign, s", digits=2),
-    "huge_rss": Measure(what="resident with {huge:,} nodes of 1 kB, MB", digits=1, most=400),
+    "huge_rss": Measure(
+        what="resident with {huge:,} nodes of 1 kB, MB", digits=1, most=400, size=("huge", 100_000)
+    ),
     "huge_ready": Measure(what="  until ready, s", digits=1),
 }
 
@@ -86,7 +94,9 @@ class Results:
             if without is None and with_ledger is None:
                 continue
             verdict = ""
-            if measure.goal() and with_ledger is not None:
+            if self._sizes.get(measure.size[0], 0) < measure.size[1]:
+                verdict = f"not judged: the goal is for {measure.size[1]:,}"
+            elif measure.goal() and with_ledger is not None:
                 verdict = "met" if measure.met(with_ledger) else "MISSED"
                 (met if verdict == "met" else missed).append(self._name(key).strip())
             shown = (
