@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -42,16 +43,18 @@ class EntryEvents:
         self._known = known
         self._name_of: Mapping[int, str] = {}
         self._waiting: list[tuple[int, bytes]] | None = None
+        self._lock = (
+            threading.Lock()
+        )  # turns run in a thread: an event must not join a list that was just taken away
         self.differed = False
 
     def heard(self, message: Message) -> bool:
         """Marks the kind of entry as doubtful if need be; whether it did."""
-        waiting = self._waiting
-        if waiting is not None:
-            waiting.append(
-                (message.type, bytes(message.body))
-            )  # thousands at a cold start: no views of buffers
-            return False
+        with self._lock:
+            if self._waiting is not None:
+                # Thousands at a cold start: no views of buffers.
+                self._waiting.append((message.type, bytes(message.body)))
+                return False
         return self._judged(message.type, message.body)
 
     def turn_begins(self) -> None:
@@ -64,16 +67,16 @@ class EntryEvents:
         Args:
             name_of: our devices now, by index.
         """
-        self._name_of = name_of
-        waiting, self._waiting = self._waiting, None
+        with self._lock:
+            self._name_of = name_of
+            waiting, self._waiting = self._waiting, None
         self.differed = sum(self._judged(number, memoryview(body)) for number, body in waiting or ()) > 0
 
     def _judged(self, number: int, body: memoryview) -> bool:
         kind, key, entry = rtnl.decode_entry(body, self._name_of)
-        if key is None or kind in self._dirty.kinds:
-            return False
         wanted = entry if number == rtnl.RTM_NEWNEIGH else None
-        if self._known[kind].get(key) == wanted:
+        # Also while the kind is doubtful already: what the kernel refused for good leaves it so, and nobody is awake then.
+        if key is None or self._known[kind].get(key) == wanted:
             return False
         self._dirty.kinds.add(kind)
         return True

@@ -22,14 +22,14 @@ SINK_METRIC = 4278198272
 
 
 class Kind(StrEnum):
-    """The kinds of host objects, in the order in which they are added."""
+    """The kinds of host objects, in the order in which they are added: what is pointed at before what points at it."""
 
     KEY_FILE = "key file"
     LINK = "link"
     SYSCTL = "sysctl"
     ADDRESS = "address"
-    NEIGHBOUR = "neighbour"
     FDB = "fdb"
+    NEIGHBOUR = "neighbour"
     PEER = "peer"
     ALLOWED_IP = "allowed ip"
     ROUTE = "route"
