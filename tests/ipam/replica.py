@@ -175,6 +175,8 @@ class Replica:
         def done(result: object) -> None:
             self.patching.discard(assignment.uid)
             self.assignments.pop(assignment.uid, None)
+            if result:
+                self.allocator.settle(assignment.uid)
 
         def lost() -> None:
             self.patching.discard(assignment.uid)
