@@ -72,8 +72,13 @@ def _bound(page: LedgerPage | None) -> dict[NodeUID, tuple[LedgerEntry, ...]]:
     found: dict[NodeUID, tuple[LedgerEntry, ...]] = {}
     for line in page.entries if page is not None else ():
         if line.state is LedgerState.BOUND:
-            found[line.node_uid] = (*found.get(line.node_uid, ()), line)
+            found[_holder(line)] = (*found.get(_holder(line), ()), line)
     return found
+
+
+def _holder(line: LedgerEntry) -> NodeUID:
+    """Whose the line is; one written by hand may lack the uid, and two of those are not one node."""
+    return line.node_uid or NodeUID(line.node)
 
 
 def _merged(lines: tuple[LedgerEntry, ...]) -> Peer:
@@ -81,7 +86,7 @@ def _merged(lines: tuple[LedgerEntry, ...]) -> Peer:
     lines = tuple(sorted(lines, key=lambda line: (sort_key(line.cidr), line.since_s)))
     return Peer(
         name=lines[0].node,
-        uid=lines[0].node_uid,
+        uid=_holder(lines[0]),
         pod_cidrs=tuple(line.cidr for line in lines),
         addresses=next((line.addresses for line in lines if line.addresses), ()),
         since_s=min(line.since_s for line in lines),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 from hypothesis import given
@@ -93,3 +94,15 @@ def test_a_page_that_was_never_understood_leaves_the_list_incomplete() -> None:
     assert not known.whole
     known.update({"a": page("a", line(BLOCKS[0], "1")), "b": page("b")})
     assert known.whole
+
+
+def test_lines_without_a_uid_are_of_one_node_only_where_they_name_the_same() -> None:
+    nameless = [
+        replace(line(block, name), node_uid=NodeUID("")) for block, name in zip(BLOCKS, "121", strict=True)
+    ]
+    known = PagePeers()
+    known.update({"a": page("a", *nameless)})
+    assert {p.name: p.pod_cidrs for p in known.peers.values()} == {
+        "node-1": (BLOCKS[0], BLOCKS[2]),
+        "node-2": (BLOCKS[1],),
+    }
