@@ -31,6 +31,7 @@ from nodeipam_ctl.controller.patcher import Outcome, Patcher, Settled
 from nodeipam_ctl.controller.pools import CustomResources
 from nodeipam_ctl.controller.queue import NodeQueue
 from nodeipam_ctl.controller.reconcile import Ledger, Reconciler
+from nodeipam_ctl.controller.reminder import remind
 from nodeipam_ctl.controller.sources import (
     node_resource,
     page_resource,
@@ -49,7 +50,7 @@ from nodeipam_ctl.kube.events import EventRecorder
 from nodeipam_ctl.kube.informer import Informer
 from nodeipam_ctl.kube.lease import Elector, leadership
 from nodeipam_ctl.kube.wire.envelope import Unreadable
-from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, PoolName, ServiceCIDR
+from nodeipam_ctl.model import Assignment, ClusterCIDR, Finding, Node, NodeUID, PoolName, ServiceCIDR
 from nodeipam_ctl.settings import ControllerSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer
 from nodeipam_ctl.telemetry.metrics import Metrics
@@ -205,7 +206,10 @@ class Controller:
             allocate=settings.allocate,
         )
         self._surroundings = Surroundings(
-            allocator, settings.service_cidrs, changed=self.reconciler.space_changed
+            allocator,
+            settings.service_cidrs,
+            changed=self.reconciler.space_changed,
+            collided=self._on_service_collision,
         )
         self._patcher = Patcher(
             client, in_flight=settings.patches_in_flight, settled=self.reconciler.on_settled
@@ -278,6 +282,7 @@ class Controller:
             tasks.create_task(self._keeper.run(), name="ledger")
         tasks.create_task(self._patcher.run(), name="patcher")
         tasks.create_task(self.reconciler.run(), name="reconciler")
+        tasks.create_task(remind(self.reconciler.allocator, self.reconciler.queue), name="reminder")
         tasks.create_task(self._status.run(), name="status")
         self._status.changed()
         gc.collect()
@@ -330,6 +335,11 @@ class Controller:
 
     def _on_collision(self, node: Node, finding: Finding) -> None:
         self._conflicts.report(node, finding)
+
+    def _on_service_collision(self, uid: NodeUID, finding: Finding) -> None:
+        node = self._nodes.store.get(uid)
+        if node is not None:
+            self._conflicts.report(node, finding)
 
     def _on_impossible(self, assignment: Assignment, reason: str) -> None:
         self.reconciler.on_settled(Settled(assignment=assignment, outcome=Outcome.REFUSED, reason=reason))

@@ -23,13 +23,20 @@ class Surroundings:
 
     Args:
         changed: called when waiting nodes may be looked at again.
+        collided: told of each node that has a part of a service range which only now is known.
     """
 
     def __init__(
-        self, allocator: Allocator, service_cidrs: Iterable[Network], *, changed: Callable[[], None]
+        self,
+        allocator: Allocator,
+        service_cidrs: Iterable[Network],
+        *,
+        changed: Callable[[], None],
+        collided: Callable[[NodeUID, Finding], None],
     ) -> None:
         self._allocator = allocator
         self._changed = changed
+        self._collided = collided
         self._services: dict[str, tuple[Network, ...]] = {}
         self._addresses: dict[NodeUID, tuple[str, tuple[Address, ...]]] = {}
         ranges = tuple(service_cidrs)
@@ -66,6 +73,8 @@ class Surroundings:
         self._services[source] = ranges
         if not ranges:
             del self._services[source]
-        self._allocator.set_reserved(source, ranges)
+        collisions = self._allocator.set_reserved(source, ranges)
         log.info("service_ranges_reserved", source=source, ranges=[str(cidr) for cidr in ranges])
+        for uid, finding in collisions:
+            self._collided(uid, finding)
         self._changed()

@@ -84,11 +84,24 @@ class Allocator:
             self.version += 1
         return pool_rules.findings(specs.values())
 
-    def set_reserved(self, source: str, networks: Iterable[Network]) -> None:
-        """These networks are never handed out, as long as `source` (such as `servicecidr/kubernetes`) says so."""
+    def set_reserved(
+        self, source: str, networks: Iterable[Network]
+    ) -> tuple[tuple[NodeUID, Finding], ...]:
+        """These networks are never handed out, as long as `source` (such as `servicecidr/kubernetes`) says so.
+
+        Returns:
+            What is wrong with nodes that have a part of them already, when that is news.
+        """
         named = [(network, f"{source} {network}") for network in networks]
-        if self.tenancy.exclude(f"reserved {source}", named):
-            self.version += 1
+        if not self.tenancy.exclude(f"reserved {source}", named):
+            return ()
+        self.version += 1
+        return tuple(
+            (record.uid, finding)
+            for record in self.tenancy.nodes_in(network for network, _ in named)
+            for finding in self.tenancy.conflict_findings(record, record.actual)
+            if f"held by {source} " in finding.message
+        )
 
     def observe(self, node: Node, now: float) -> Observed:
         """A Node as the API server shows it now; what it holds is occupied, whoever gave it."""

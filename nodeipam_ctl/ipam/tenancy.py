@@ -285,6 +285,17 @@ class Tenancy:
                 )
             )
 
+    def nodes_in(self, networks: Iterable[Network]) -> tuple[NodeRecord, ...]:
+        """The nodes that show podCIDRs which share addresses with these networks."""
+        found: dict[NodeUID, NodeRecord] = {}
+        for network in networks:
+            space = self.occupancies[family_of(network)].space
+            for other in space.touching(key_of(network)):
+                for holder in space.holders(other):
+                    if isinstance(holder, NodeRecord) and holder.actual:
+                        found[holder.uid] = holder
+        return tuple(found.values())
+
     def conflict_findings(self, record: NodeRecord, blocks: Blocks) -> tuple[Finding, ...]:
         """What is wrong with a node showing these blocks: they can be nobody's, or somebody else holds a part of them."""
         found = []

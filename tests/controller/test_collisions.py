@@ -43,3 +43,38 @@ async def test_who_is_left_of_a_collision_gets_the_line(
 
 async def _says(cluster: Cluster, wanted: dict[str, str]) -> bool:
     return await _holders(cluster) == wanted
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["range first", "node first"])
+async def test_a_node_inside_a_service_range_is_told_whichever_comes_first(
+    cluster: Cluster, known: bool
+) -> None:
+    service = {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "ServiceCIDR",
+        "metadata": {"name": "late"},
+        "spec": {"cidrs": ["10.244.3.0/25"]},
+    }
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24})
+    async with cluster.controller() as running:
+        if known:
+            await cluster.create("/apis/networking.k8s.io/v1/servicecidrs", service)
+            await eventually(lambda: _excluded(cluster))
+        await cluster.node("inside", pod_cidrs=("10.244.3.0/24",))
+        await eventually(lambda: _says(cluster, {"10.244.3.0/24": "inside"}))
+        if not known:
+            await cluster.create("/apis/networking.k8s.io/v1/servicecidrs", service)
+        message = await cluster.told("CIDRConflict", about="inside")
+        assert "servicecidr/late 10.244.3.0/25" in message
+        assert running.metric("nodeipam_conflicts_total", code="CIDRConflict") == 1
+
+
+async def test_a_node_inside_a_service_range_is_told_after_a_restart(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24})
+    await cluster.node("inside", pod_cidrs=("10.96.1.0/24",))
+    async with cluster.controller():
+        assert "servicecidr/kubernetes 10.96.0.0/16" in await cluster.told("CIDRConflict", about="inside")
+
+
+async def _excluded(cluster: Cluster) -> bool:
+    return ((await cluster.status()).get("ipv4") or {}).get("excluded") == 1

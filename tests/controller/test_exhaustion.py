@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from nodeipam_ctl.controller import eventing, reminder
 from tests.controller.harness import POOLS, Cluster, condition, eventually
 
 ONE = {"cidrs": ["10.244.0.0/24"], "nodeMaskSize": 24}
@@ -144,3 +145,20 @@ async def _resting(cluster: Cluster, blocks: int) -> bool:
 
 async def _generation(cluster: Cluster, pool: str, generation: int) -> bool:
     return (await cluster.status(pool)).get("observedGeneration") == generation
+
+
+async def test_a_node_that_waits_for_long_is_told_again_before_its_event_is_forgotten(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert eventing.TELL_AGAIN_S < reminder.REMIND_S
+    assert reminder.REMIND_S + eventing.TELL_AGAIN_S < 3600, "the API server's --event-ttl"
+    monkeypatch.setattr(eventing, "TELL_AGAIN_S", 0.4)
+    monkeypatch.setattr(reminder, "REMIND_S", 0.5)
+    async with cluster.controller():
+        await cluster.node("waits")
+        await cluster.told("CIDRNotAvailable", about="waits")
+        await eventually(lambda: _told_again(cluster), what="the same Event, counted up")
+
+
+async def _told_again(cluster: Cluster) -> bool:
+    return any(event.get("count", 1) > 1 for event in await cluster.events("CIDRNotAvailable"))
