@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from nodeipam_ctl.agent.doubt import Dirty, EntryEvents
+from nodeipam_ctl.agent.lacking import Lacking
+from nodeipam_ctl.agent.passes import SHAPES_FACTS, raced, withdrawals_apart
 from nodeipam_ctl.errors import NodeIPAMError, NotFound, Permanent, Transient
 from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
-from nodeipam_ctl.linux.netlink import KernelError
 from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
-from nodeipam_ctl.plan import Op, Plan, diff
+from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Address, Network
 from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
@@ -41,12 +42,10 @@ from nodeipam_ctl.routing.view import HostFacts, NodeView, Peer
 from nodeipam_ctl.routing.wireguard_keys import in_use
 from nodeipam_ctl.settings import AgentSettings
 
-_EEXIST = 17
 _MOST_PASSES = 4
 _COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
 _APART = (Kind.NFT_TABLE, Kind.FILE)
 """What stands apart from the routes: they are kept up even where these cannot be read."""
-_SHAPES_FACTS = (Kind.KEY_FILE, Kind.SYSCTL, Kind.LINK, Kind.ADDRESS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +127,7 @@ class Reconciler:
         self._backend = backend
         self._template = template
         self._memo = Memo()
+        self._lacking = Lacking(settings)
         self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
         self.entries = EntryEvents(self.dirty, self._observed)
         self._foreign: tuple[Route, ...] = ()
@@ -167,7 +167,7 @@ class Reconciler:
                 confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
             )
             self._remember_held(guard.held, snapshot.lists)
-            run, withdrawals = _withdrawals_apart(guard.run)
+            run, withdrawals = withdrawals_apart(guard.run)
             step = self._host.apply(run)
             self._absorb(step)
             outcome.done += step.done
@@ -175,7 +175,8 @@ class Reconciler:
             refused += step.failed
             # A setting or device that we changed may have made more possible: the CNI file waits for forwarding.
             # And what a predecessor left may go once ours is in place.
-            settled = not any(change.key.kind in _SHAPES_FACTS for change in step.done) and not _raced(step)
+            again = raced(step) or self._lacking.learn(step.failed)
+            settled = not again and not any(change.key.kind in SHAPES_FACTS for change in step.done)
             if settled and not (self._predecessor and step.done):
                 break
         if withdrawals:
@@ -227,6 +228,7 @@ class Reconciler:
             *answer.findings,
             *snapshot.unread,
             *conflicts,
+            *self._lacking.findings(),
             *dropping(accepts, snapshot.cluster_cidrs, problem=self._forward_problem),
             *unlisted(snapshot.own, self._settings, plausible=snapshot.plausible),
         )
@@ -234,7 +236,7 @@ class Reconciler:
 
     def view(self, snapshot: Snapshot) -> NodeView:
         """The snapshot with what is known of the host."""
-        return NodeView(
+        view = NodeView(
             settings=self._settings,
             own=snapshot.own,
             peers=snapshot.peers,
@@ -245,6 +247,7 @@ class Reconciler:
             formerly=snapshot.formerly,
             pools_known=snapshot.pools_known,
         )
+        return self._lacking.screened(view)
 
     @property
     def wanted(self) -> frozenset[PackedDestination]:
@@ -347,7 +350,7 @@ class Reconciler:
                 self._observed[change.key.kind].pop(change.key, None)
             else:
                 self._observed[change.key.kind][change.key] = change.after
-            if change.key.kind in _SHAPES_FACTS:
+            if change.key.kind in SHAPES_FACTS:
                 self.dirty.facts = True
             if change.key.kind is Kind.ADDRESS and change.after is None:
                 self.dirty.kinds.add(Kind.ROUTE)  # the last of a family takes routes along, without a word
@@ -376,25 +379,9 @@ def reasons(failed: Iterable[tuple[object, NodeIPAMError]]) -> str:
     return "" if not errors else errors[0] + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
 
 
-def _withdrawals_apart(plan: HostPlan) -> tuple[HostPlan, HostPlan]:
-    """The plan, and apart from it the files that it takes away because of a setting or device that it puts right itself.
-
-    A CNI file that went and came back within a turn would be a moment in which the runtime can start no pod.
-    """
-    if not any(change.key.kind in _SHAPES_FACTS for change in plan.changes):
-        return plan, Plan()
-    apart = [c for c in plan.changes if c.key.kind is Kind.FILE and c.op is Op.REMOVE]
-    return Plan(changes=tuple(c for c in plan.changes if c not in apart)), Plan(changes=tuple(apart))
-
-
 def _gateway(key: Key) -> Key | None:
     """The neighbour that stands in the way of an address of ours, or the other way round."""
     if key.kind is not Kind.ADDRESS:
         return None
     assert isinstance(key.name, tuple)
     return Key(Kind.NEIGHBOUR, key.scope, key.name[0])
-
-
-def _raced(step: Outcome) -> bool:
-    """Somebody was faster with an object of ours or a foreign one: look again at once."""
-    return any(isinstance(error, KernelError) and error.code == _EEXIST for _, error in step.failed)

@@ -31,6 +31,11 @@ def form_for(peer: Peer, settings: AgentSettings) -> str:
     return peer.runs if peer.runs and _follows(settings) else settings.backend
 
 
+def other_forms(settings: AgentSettings) -> tuple[str, ...]:
+    """Forms that only other nodes may ask for."""
+    return tuple(form for form in _FORMS if form not in (settings.backend, *settings.also_accept))
+
+
 def accepted(view: NodeView) -> tuple[str, ...]:
     """Other backends whose devices this node keeps: those it is told to, and those in whose form it sends or may still be sent to."""
     settings = view.settings
