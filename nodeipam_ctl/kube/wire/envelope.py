@@ -126,9 +126,12 @@ def seconds(time: str | None) -> float:
         return 0.0
 
 
+_LAST_S = 253_402_300_799  # of the year 9999
+
+
 def rfc3339(time_s: float) -> str:
-    """meta/v1 Time: whole seconds, UTC."""
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """meta/v1 Time: whole seconds, UTC; times that it cannot say are 1970's first or 9999's last second."""
+    return datetime.fromtimestamp(min(max(time_s, 0.0), _LAST_S), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def rfc3339_micro(time_s: float) -> str:

@@ -172,3 +172,19 @@ def test_a_list_without_items_is_empty() -> None:
 def test_an_event_that_is_none_is_transient(line: bytes) -> None:
     with pytest.raises(Transient):
         decode_event(line)
+
+
+def test_a_duration_that_go_could_not_hold_is_refused() -> None:
+    assert duration_s("2562047h") == pytest.approx(9223369200)
+    with pytest.raises(ValueError, match="292 years"):
+        duration_s("2562048h")
+
+
+@pytest.mark.parametrize("time_s", [-1e30, seconds("0001-01-01T00:00:00+12:00"), -1.0])
+def test_a_time_before_all_others_is_their_first(time_s: float) -> None:
+    assert rfc3339(time_s) == "1970-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("time_s", [float("inf"), seconds("9999-12-31T23:59:59-12:00"), 3e11])
+def test_a_time_after_all_others_is_their_last(time_s: float) -> None:
+    assert rfc3339(time_s) == "9999-12-31T23:59:59Z"
