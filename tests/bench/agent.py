@@ -66,7 +66,7 @@ class Result:
 
     def lines(self) -> list[str]:
         """The figures, each with its goal."""
-        p50, worst = statistics.median(self.change_ms), max(self.change_ms)
+        p50, p95 = (statistics.quantiles(self.change_ms, n=20)[place] for place in (9, 18))
         return [
             _line("cold start to all peers programmed", self.cold_s, "s", MOST_COLD_S.get(self.backend)),
             _line(f"  from the list to {self.objects} objects", self.list_to_kernel_s, "s"),
@@ -74,7 +74,8 @@ class Result:
             _line("RSS", self.rss_mb, "MB", MOST_RSS_MB),
             _line("RSS at its peak", self.peak_mb, "MB"),
             _line("a node comes or goes, page to kernel, median", p50, "ms", MOST_CHANGE_MS),
-            _line(f"  worst of {len(self.change_ms)}", worst, "ms", MOST_CHANGE_MS),
+            _line("  95th percentile", p95, "ms", MOST_CHANGE_MS),
+            _line(f"  worst of {len(self.change_ms)}", max(self.change_ms), "ms"),
             _line("  CPU", self.change_cpu_ms, "ms"),
             _line("  netlink messages", self.change_messages, "", MOST_MESSAGES),
             _line(
