@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from nodeipam_ctl.prefixes import Family, Network, family_of
 from nodeipam_ctl.routing import backends, cni, handover, masquerade, mixing, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.host_state import HostState
-from nodeipam_ctl.routing.peers import Place, broken_records, covering, held, near, refusal
+from nodeipam_ctl.routing.peers import Place, broken_records, covering, held, near, own_refusals, refusal
 from nodeipam_ctl.routing.state import (
     SINK_METRIC,
     HostFile,
@@ -86,6 +86,10 @@ def desired(
     Raises:
         UsageError: the CNI template cannot be used.
     """
+    unusable = own_refusals(view)
+    if unusable and view.own is not None:
+        usable = tuple(cidr for cidr in view.own.pod_cidrs if cidr not in unusable)
+        view = replace(view, own=replace(view.own, pod_cidrs=usable))
     view = replace(view, facts=relevant(view), peers=wireguard_keys.screened(view))
     vantage = Vantage.of(view)
     holders, findings = held(_answers(vantage, backend, memo))
@@ -116,7 +120,7 @@ def desired(
     if nat is not None:
         objects.append(nat)
     pod_mtu = backend.pod_mtu_bytes(vantage)
-    waiting, own_findings = _waiting(view, pod_mtu)
+    waiting, own_findings = _refused(view, unusable) if unusable else _waiting(view, pod_mtu)
     if not waiting and view.own is not None and pod_mtu is not None:
         objects += handover.files(view.own, view.cluster_cidrs, pod_mtu, view.settings)
         objects.append(_conflist(view, view.own.pod_cidrs, pod_mtu, template))
@@ -223,6 +227,20 @@ def _sinks(view: NodeView) -> Iterator[Route]:
     """Packets for a pod that is gone end here instead of following the default route out and coming back."""
     for cidr in view.own.pod_cidrs if view.own else ():
         yield Route(dst=cidr, type=RouteType.UNREACHABLE, metric=SINK_METRIC, table=view.settings.route_table)
+
+
+def _refused(view: NodeView, unusable: Mapping[Network, str]) -> tuple[str, tuple[Finding, ...]]:
+    findings = tuple(
+        Finding(
+            severity=Severity.ERROR,
+            code="PodCIDRRefused",
+            subject=f"node/{view.settings.node_name}",
+            message=f"own podCIDR {cidr} {reason}, so no pod may have an address of it",
+            remedy="correct the ClusterCIDR, or whatever else allocates, and re-create the Node",
+        )
+        for cidr, reason in unusable.items()
+    )
+    return f"PodCIDRRefused: {findings[0].message}", findings
 
 
 def _waiting(view: NodeView, pod_mtu_bytes: int | None) -> tuple[str, tuple[Finding, ...]]:

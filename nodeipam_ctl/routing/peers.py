@@ -152,7 +152,19 @@ def _conflict(cidr: Network, winner: Peer, loser: Peer) -> Finding:
     )
 
 
-def _reason(cidr: Network, peer: Peer, view: NodeView) -> str | None:
+def own_refusals(view: NodeView) -> dict[Network, str]:
+    """Those of this node's own podCIDRs from which no pod may have an address, and why: it would be somebody's already."""
+    found: dict[Network, str] = {}
+    for cidr in view.own.pod_cidrs if view.own else ():
+        inside = [address for address in view.own.addresses if address in cidr] if view.own else []
+        reason = f"covers this node's own InternalIP {inside[0]}" if inside else _taken(cidr, view)
+        if reason is not None:
+            found[cidr] = reason
+    return found
+
+
+def _taken(cidr: Network, view: NodeView) -> str | None:
+    """Why a block can be nobody's podCIDR."""
     if cidr.prefixlen == 0:
         return "is the default route"
     if cidr.prefixlen < SHORTEST[family_of(cidr)]:
@@ -167,12 +179,18 @@ def _reason(cidr: Network, peer: Peer, view: NodeView) -> str | None:
     ):
         if wrong:
             return f"is {word} space"
-    for mine in view.own.pod_cidrs if view.own else ():
-        if overlaps(cidr, mine):
-            return f"overlaps this node's own podCIDR {mine}"
     for service in (*view.settings.service_cidrs, *view.service_cidrs):
         if overlaps(cidr, service):
             return f"overlaps the service range {service}"
+    return None
+
+
+def _reason(cidr: Network, peer: Peer, view: NodeView) -> str | None:
+    if (taken := _taken(cidr, view)) is not None:
+        return taken
+    for mine in view.own.pod_cidrs if view.own else ():
+        if overlaps(cidr, mine):
+            return f"overlaps this node's own podCIDR {mine}"
     # Our own tunnels are left out: for a moment they have the address of a podCIDR that was ours and is a peer's by now.
     links = [link for link in view.facts.links if not link.ours]
     for link in links:

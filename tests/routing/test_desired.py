@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from itertools import pairwise
 
 import pytest
@@ -281,3 +281,35 @@ def test_a_block_around_another_nodes_address_on_our_segment_is_refused_and_one_
     assert list(routes(desired(view(thief), HOST_GW).state)) == ["192.0.2.0/29"]
     liar = peer("liar", "10.244.4.0/24", at=("10.244.3.9", "192.0.2.14"))
     assert set(routes(desired(view(plane, liar), HOST_GW).state)) == {"10.244.3.0/24", "10.244.4.0/24"}
+
+
+@pytest.mark.parametrize(
+    ("block", "why"),
+    [
+        pytest.param(
+            "192.0.2.0/24", "covers this node's own InternalIP 192.0.2.11", id="around our own address"
+        ),
+        pytest.param("0.0.0.0/0", "covers this node's own InternalIP 192.0.2.11", id="the default route"),
+        pytest.param("10.0.0.0/8", "is larger than any node's block (/9)", id="more than a node's block"),
+        pytest.param("10.96.0.0/24", "overlaps the service range 10.96.0.0/12", id="inside a Service range"),
+        pytest.param("127.1.0.0/16", "is loopback space", id="loopback"),
+        pytest.param("fe80::/64", "is link-local space", id="link-local"),
+    ],
+)
+def test_gives_pods_no_address_of_a_block_of_our_own_that_is_somebodys_already(block: str, why: str) -> None:
+    own = replace(N1, pod_cidrs=(ip_network(block),))
+    answer = desired(
+        view(
+            peer("n2", "10.244.2.0/24", at=("192.0.2.12",)),
+            own=own,
+            service_cidrs=(ip_network("10.96.0.0/12"),),
+        ),
+        backends.load("vxlan"),
+    )
+    assert answer.waiting == f"PodCIDRRefused: own podCIDR {block} {why}, so no pod may have an address of it"
+    assert [f.code for f in answer.findings] == ["PodCIDRRefused"]
+    assert not answer.state.of_kind(Kind.FILE)
+    assert not answer.state.of_kind(Kind.ADDRESS)
+    assert [r.dst for r in answer.state.of_kind(Kind.ROUTE) if isinstance(r, Route)] == [
+        ip_network("10.244.2.0/24")
+    ]
