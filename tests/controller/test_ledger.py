@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import pytest
+
 from nodeipam_ctl.demo.apiserver import Effect, Fault
 from tests.controller.harness import PAGES, POOLS, Cluster, Object, eventually
 
@@ -400,3 +402,25 @@ async def test_a_node_waits_no_longer_when_an_address_leaves_the_range(cluster: 
 
 async def _excluded(cluster: Cluster) -> bool:
     return ((await cluster.status()).get("ipv4") or {}).get("excluded") == 1
+
+
+@pytest.mark.parametrize("whose", [{"node": "ghost"}, {"node": "", "nodeUID": "u"}], ids=str)
+async def test_a_bound_line_that_does_not_say_whose_it_is_closes_its_page_and_no_other(
+    cluster: Cluster, whose: Object
+) -> None:
+    line = {"cidr": "10.244.0.0/24", "state": "Bound", **whose}
+    body = {
+        "apiVersion": "nodeipam.dev/v1alpha1",
+        "kind": "PodCIDRSlice",
+        "metadata": {"name": "10.244.0.0-20"},
+        "page": "10.244.0.0/20",
+        "entries": [line],
+    }
+    await cluster.create(PAGES, body)
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/24", "10.244.16.0/24"], "nodeMaskSize": 24})
+    async with cluster.controller() as running:
+        await cluster.node("first")
+        assert await cluster.served("first") == ["10.244.16.0/24"]
+        await cluster.node("second")
+        await cluster.told("CIDRNotAvailable", about="second")
+        assert running.readiness.ready, running.readiness.report()

@@ -82,6 +82,8 @@ def decode_slice(raw: bytes | Raw | Mapping[str, Any]) -> LedgerPage | Unreadabl
             entry = _entry(_entry_decoder.decode(line))
             if not contains(page, entry.cidr):
                 raise ValueError(f"{entry.cidr} is outside the page {page}")
+            if entry.state is LedgerState.BOUND and not (entry.node and entry.node_uid):
+                raise ValueError(f"{entry.cidr} is Bound, and node and nodeUID do not both say whose it is")
             entries.append(entry)
         except (*BAD_JSON, ValueError) as exc:
             findings.append(

@@ -30,8 +30,8 @@ ENTRIES = st.builds(
     LedgerEntry,
     cidr=st.integers(0, 15).map(lambda n: ip_network(f"10.244.{n}.0/24")),
     state=st.sampled_from(LedgerState),
-    node=st.text(max_size=5).map(NodeName),
-    node_uid=st.text(max_size=5).map(NodeUID),
+    node=st.text(min_size=1, max_size=5).map(NodeName),
+    node_uid=st.text(min_size=1, max_size=5).map(NodeUID),
     cluster_cidr=st.text(max_size=5).map(PoolName),
     addresses=st.lists(st.ip_addresses(), max_size=2).map(tuple),
     backend=st.sampled_from(["", "vxlan", "host-gw"]),
@@ -74,10 +74,11 @@ def test_a_page_names_its_family() -> None:
         pytest.param(
             {"cidr": "10.244.1.0/24", "state": "Bound", "addresses": ["x"]}, "'x' is not", id="a bad address"
         ),
+        pytest.param({"cidr": "10.244.1.0/24", "state": "Bound", "node": "a"}, "whose it is", id="no uid"),
     ],
 )
 def test_a_bad_line_is_a_finding_and_the_others_are_used(line: Any, reason: str) -> None:
-    good = {"cidr": "10.244.2.0/24", "state": "Bound", "node": "b"}
+    good = {"cidr": "10.244.2.0/24", "state": "Bound", "node": "b", "nodeUID": "u"}
     found = decode_slice({"metadata": {"name": "p"}, "page": "10.244.0.0/20", "entries": [line, good]})
     assert isinstance(found, LedgerPage)
     assert [entry.node for entry in found.entries] == ["b"]
