@@ -49,6 +49,7 @@ log = structlog.get_logger(__name__)
 _DEBOUNCE_S, _FIRST_DEBOUNCE_S, _QUIET_S = 0.02, 0.003, 0.1
 """News come in bursts: one that comes alone waits a little for more, and those that follow each other closely wait longer."""
 _RETRY_S = 1.0
+_MANY = 1000
 _COMPONENT = "nodeipam-ctl-agent"
 
 
@@ -78,6 +79,7 @@ async def run(settings: AgentSettings) -> None:
         async with Client(access, component=_COMPONENT, connections=4) as client:
             agent = Agent(settings, client, host, reconciler)
             log.info("agent_started", node=settings.node_name, backend=settings.backend, server=access.server)
+            gc.set_threshold(20_000, 20, 20)  # a turn passes over thousands of peers and leaves next to nothing behind
             await _until_stopped(agent)
     log.info("agent_stopped", node=settings.node_name, forwarding="stays")
 
@@ -235,7 +237,7 @@ class Agent:
         if doubtful and same_cluster and turn.outcome.done:
             self.metrics.healed(turn, seconds=None if disturbed_s is None else ended_s - disturbed_s)
         self._reporter.turn(turn, seconds=ended_s - began_s, healed=doubtful and same_cluster)
-        if self._turn is None:
+        if self._turn is None or len(turn.outcome.done) >= _MANY:
             gc.collect()
             gc.freeze()  # most of it lives as long as we do: a collection need not walk it all again
         self._turn = replace(turn, outcome=Outcome(failed=turn.outcome.failed), refused=())

@@ -6,6 +6,7 @@ python -m tests.bench.agent [--backend host-gw ...] [--feed slices|nodes] [--pee
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import select
 import statistics
@@ -108,6 +109,8 @@ def measure(backend: str, peers: int, feed: str) -> Result:
     ):
         _as_installed(Path(directory))
         _fill(cluster, peers)
+        gc.collect()
+        gc.freeze()  # the API server lives in this process, and would stop for 50 to 90 ms now and then
         host = segment.host("192.0.2.11/16")
         flags = ("--backend", backend, "--feed", feed, "--audit-period", "3600")
         began = time.time()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from sys import intern
 from typing import Any
 
 import msgspec
@@ -140,7 +141,7 @@ def _entry(given: _Entry) -> LedgerEntry:
         state=given.state,
         node=NodeName(given.node),
         node_uid=NodeUID(given.nodeUID),
-        cluster_cidr=PoolName(given.clusterCIDR),
+        cluster_cidr=PoolName(intern(given.clusterCIDR)),  # a few pools on thousands of lines
         addresses=tuple(addresses),
         backend=known_form(given.backend),
         wireguard_public_key=given.wireguardPublicKey,
