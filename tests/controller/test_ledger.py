@@ -375,6 +375,7 @@ async def test_a_slow_page_below_a_larger_block_closes_nothing(cluster: Cluster)
         await cluster.delete("/api/v1/nodes/small")
         await no_line(cluster, "10.244.0.0/24")
         await cluster.patch(f"{POOLS}/default", {"spec": {"ipv4": {"nodeMaskSize": 20}}})
+        await eventually(lambda: _counts(cluster, "capacity"), what="that the change is known")
         slow = cluster.api.faults.add(
             Fault(effect=Effect.REFUSE, verb="*", resource="podcidrslices", name="10.244.0.0-20", status=503)
         )
@@ -392,7 +393,7 @@ async def test_a_node_waits_no_longer_when_an_address_leaves_the_range(cluster: 
     await cluster.pool(ipv4=ONE)
     async with cluster.controller():
         await cluster.node("inside", pod_cidrs=("172.16.0.0/24",), addresses=("10.244.0.9",))
-        await eventually(lambda: _excluded(cluster))
+        await eventually(lambda: _counts(cluster, "excluded"))
         await cluster.node("waits")
         await cluster.told("CIDRNotAvailable", about="waits")
         moved = {"status": {"addresses": [{"type": "InternalIP", "address": "192.0.2.9"}]}}
@@ -400,8 +401,8 @@ async def test_a_node_waits_no_longer_when_an_address_leaves_the_range(cluster: 
         assert await cluster.served("waits", within_s=5) == ["10.244.0.0/24"]
 
 
-async def _excluded(cluster: Cluster) -> bool:
-    return ((await cluster.status()).get("ipv4") or {}).get("excluded") == 1
+async def _counts(cluster: Cluster, what: str) -> bool:
+    return ((await cluster.status()).get("ipv4") or {}).get(what) == 1
 
 
 @pytest.mark.parametrize("whose", [{"node": "ghost"}, {"node": "", "nodeUID": "u"}], ids=str)
