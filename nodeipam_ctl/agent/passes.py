@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from nodeipam_ctl.linux.host import Outcome
 from nodeipam_ctl.linux.netlink import KernelError
 from nodeipam_ctl.plan import Op, Plan
@@ -10,7 +12,7 @@ from nodeipam_ctl.routing.state import HostPlan, Kind
 SHAPES_FACTS = (Kind.KEY_FILE, Kind.SYSCTL, Kind.LINK, Kind.ADDRESS)
 """What changes the host's facts, and with them what is wanted."""
 
-_EEXIST = 17
+_OUTDATED = frozenset({errno.ENODEV, errno.ENETDOWN})
 
 
 def withdrawals_apart(plan: HostPlan) -> tuple[HostPlan, HostPlan]:
@@ -26,4 +28,13 @@ def withdrawals_apart(plan: HostPlan) -> tuple[HostPlan, HostPlan]:
 
 def raced(step: Outcome) -> bool:
     """Somebody was faster with an object of ours or a foreign one: look again at once."""
-    return any(isinstance(error, KernelError) and error.code == _EEXIST for _, error in step.failed)
+    return outdated(step) or _refused(step, frozenset({errno.EEXIST}))
+
+
+def outdated(step: Outcome) -> bool:
+    """A device is not what we take it for: of one that is removed, the kernel tells first that its entries are gone."""
+    return _refused(step, _OUTDATED)
+
+
+def _refused(step: Outcome, codes: frozenset[int]) -> bool:
+    return any(isinstance(error, KernelError) and error.code in codes for _, error in step.failed)

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from nodeipam_ctl.agent.doubt import Dirty, EntryEvents
 from nodeipam_ctl.agent.lacking import Lacking
-from nodeipam_ctl.agent.passes import SHAPES_FACTS, raced, withdrawals_apart
+from nodeipam_ctl.agent.passes import SHAPES_FACTS, outdated, raced, withdrawals_apart
 from nodeipam_ctl.errors import NodeIPAMError, NotFound, Permanent, Transient
 from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Interest, Outcome
@@ -357,6 +357,8 @@ class Reconciler:
             if change.key.kind is Kind.LINK:
                 self.dirty.everything()  # a new device starts empty; a lost one took its entries along
         self.dirty.kinds |= {change.key.kind for change, _ in step.failed}
+        if outdated(step):
+            self.dirty.everything()
 
     def _remember_held(self, held: HostPlan, lists: int) -> None:
         keys = frozenset(change.key for change in held.changes)

@@ -59,6 +59,20 @@ def test_puts_right_whatever_was_changed(cluster: Cluster, backend: str, scripts
     assert agent.metric("nodeipam_turn_seconds_count") <= turns + 1, "what was put right is left alone"
 
 
+def test_a_device_that_goes_takes_no_node_out_of_service(cluster: Cluster) -> None:
+    host, agent = start(cluster, "vxlan")
+    wanted = seen(host)
+    told = len(agent.lines("node_ready")), len(agent.lines("condition_written"))
+    for _ in range(5):
+        host.run("ip", "link", "del", "nictl.1")
+        until(lambda: seen(host) == wanted, "the device and all on it are back", timeout_s=3)
+    turns = agent.metric("nodeipam_turn_seconds_count")
+    host.run("ip", "route", "del", "10.244.3.0/24", "proto", "112")
+    until(lambda: agent.metric("nodeipam_turn_seconds_count") > turns, "later turns are over as well")
+    assert (len(agent.lines("node_ready")), len(agent.lines("condition_written"))) == told
+    assert not agent.lines("host_change_failed"), "that entries went before their device is no failure"
+
+
 def test_a_foreign_route_for_one_type_of_service_is_no_conflict(cluster: Cluster) -> None:
     host, agent = start(cluster, "host-gw")
     wanted = seen(host)
