@@ -23,7 +23,7 @@ from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
 from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.agent.probe import Probe
-from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons
+from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons, repaired
 from nodeipam_ctl.agent.report import Reporter
 from nodeipam_ctl.agent.truth import Truth
 from nodeipam_ctl.errors import NodeIPAMError, UsageError
@@ -79,7 +79,8 @@ async def run(settings: AgentSettings) -> None:
         async with Client(access, component=_COMPONENT, connections=4) as client:
             agent = Agent(settings, client, host, reconciler)
             log.info("agent_started", node=settings.node_name, backend=settings.backend, server=access.server)
-            gc.set_threshold(20_000, 20, 20)  # a turn passes over thousands of peers and leaves next to nothing behind
+            # A turn passes over thousands of peers and leaves next to nothing behind.
+            gc.set_threshold(20_000, 20, 20)
             await _until_stopped(agent)
     log.info("agent_stopped", node=settings.node_name, forwarding="stays")
 
@@ -212,7 +213,6 @@ class Agent:
         disturbed_s, self._disturbed_s = self._disturbed_s, None
         self._retry_at_s = None
         doubtful = bool(self._reconciler.dirty)
-        same_cluster = self._turn is not None and self._turn.snapshot == snapshot
         began_s = time.monotonic()
         try:
             turn = await asyncio.to_thread(self._reconciler.turn, snapshot)
@@ -234,9 +234,10 @@ class Agent:
             + (self._probe.findings if self._probe is not None else ()),
         )
         self.metrics.took(turn, peers=len(snapshot.peers), seconds=ended_s - began_s)
-        if doubtful and same_cluster and turn.outcome.done:
-            self.metrics.healed(turn, seconds=None if disturbed_s is None else ended_s - disturbed_s)
-        self._reporter.turn(turn, seconds=ended_s - began_s, healed=doubtful and same_cluster)
+        healed = repaired(turn, self._turn) if doubtful else ()
+        if healed:
+            self.metrics.healed(healed, seconds=None if disturbed_s is None else ended_s - disturbed_s)
+        self._reporter.turn(turn, seconds=ended_s - began_s, healed=healed)
         if self._turn is None or len(turn.outcome.done) >= _MANY:
             gc.collect()
             gc.freeze()  # most of it lives as long as we do: a collection need not walk it all again

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.linux.netlink import KernelBusy, KernelError
 from nodeipam_ctl.model import Finding
+from nodeipam_ctl.routing.state import HostChange
 from nodeipam_ctl.telemetry.metrics import Metrics
 
 _INVALID = frozenset({"PeerRefused", "PeerUnreadable"})
@@ -70,11 +71,11 @@ class AgentMetrics:
         if not turn.outcome.failed:
             self._synced_s = self._clock()
 
-    def healed(self, turn: Turn, *, seconds: float | None) -> None:
-        """The turn repaired what somebody else had changed; `seconds` since the kernel said so, None for an audit."""
-        for change in turn.outcome.done:
+    def healed(self, repaired: Iterable[HostChange], *, seconds: float | None) -> None:
+        """A turn repaired what somebody else had changed; `seconds` since the kernel said so, None for an audit."""
+        for change in repaired:
             self._healed.labels(change.key.kind.value).inc()
-        if seconds is not None and turn.outcome.done:
+        if seconds is not None:
             self._heal.observe(seconds)
 
     def _age_s(self) -> float:

@@ -375,6 +375,17 @@ def planned(reconciler: Reconciler, snapshot: Snapshot) -> tuple[HostPlan, tuple
     return plan, findings
 
 
+def repaired(turn: Turn, before: Turn | None) -> tuple[HostChange, ...]:
+    """What of a turn put back what the turn before wanted already: somebody else had changed it."""
+    if before is None:
+        return ()
+    kinds = before.desired.state.kinds
+    # Others' forward chains are no part of what is wanted: they are found on the host.
+    return tuple(
+        c for c in turn.outcome.done if c.key.kind is Kind.FORWARD or kinds[c.key.kind].get(c.key) == c.after
+    )
+
+
 def reasons(failed: Iterable[tuple[object, NodeIPAMError]]) -> str:
     """The first failure and how many more there are, one line."""
     errors = [f"{change}: {error}" for change, error in failed]

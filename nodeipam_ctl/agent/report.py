@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import structlog
 
@@ -29,7 +29,7 @@ class Reporter:
         self._held = 0
         self._unreadable = ""
 
-    def turn(self, turn: Turn, *, seconds: float, healed: bool) -> None:
+    def turn(self, turn: Turn, *, seconds: float, healed: Sequence[HostChange]) -> None:
         """A turn is over."""
         if turn.unread:
             self.unreadable(turn.unread)
@@ -37,7 +37,7 @@ class Reporter:
             log.info("host_readable")
             self._unreadable = ""
         done = turn.outcome.done
-        why = {"healed": True} if healed else {}
+        repaired = {change.key for change in healed}
         if len(done) <= _MOST_LINES:
             for change in done:
                 log.info(
@@ -45,10 +45,11 @@ class Reporter:
                     kind=change.key.kind.value,
                     op=change.op.value,
                     object=str(change.after or change.before),
-                    **why,
+                    **({"healed": True} if change.key in repaired else {}),
                 )
         else:
             counts = Counter(f"{change.key.kind.value} {change.op.value}" for change in done)
+            why = {"healed": len(repaired)} if repaired else {}
             log.info("host_changed", changes=len(done), seconds=round(seconds, 3), **counts, **why)
         self._tell_failures(turn)
         self._tell_findings(turn.findings)

@@ -104,7 +104,7 @@ def test_puts_a_disturbed_table_right_and_leaves_others_alone(cluster: Cluster) 
             timeout_s=3,
         )
     assert host.run("nft", "list", "table", "inet", "other") == other
-    assert agent.metric("nodeipam_drift_repaired_total") >= 2
+    until(lambda: agent.metric("nodeipam_drift_repaired_total") >= 2, "both are counted")
 
 
 def test_a_restart_does_not_touch_the_table_and_switching_off_removes_it(cluster: Cluster) -> None:
