@@ -10,7 +10,7 @@ from nodeipam_ctl.cli.flags import object_name
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.kube.wire.cluster_cidrs import X_K8S_GROUP
 from nodeipam_ctl.kube.wire.manifests import read_manifest
-from nodeipam_ctl.kube.wire.yaml_text import NotYAML, documents
+from nodeipam_ctl.kube.wire.yaml_text import NotYAML, Repeated, documents
 from nodeipam_ctl.model import ClusterCIDR, PoolName
 
 _MOST_BYTES = 4 << 20
@@ -62,7 +62,9 @@ def _content(file: str, where: str) -> bytes:
 def _documents(where: str, content: bytes) -> Iterator[object]:
     """The objects, with Lists taken apart and empty documents left out."""
     try:
-        loaded = documents(content)
+        loaded = documents(content, unique_keys=True)
+    except Repeated as exc:
+        raise UsageError(f"{where}: {exc}; leave one out") from exc
     except NotYAML as exc:
         raise UsageError(
             f"{where}: {str(exc).replace('not YAML', 'neither YAML nor JSON')}; check the file"

@@ -27,7 +27,8 @@ class Closed:
         name = page_name(unreadable or page)
         networks = self._networks.setdefault(name, set())
         networks.add(closed)
-        self._allocator.set_reserved(f"podcidrslice/{name}", networks)
+        remedy = f"correct the line of podcidrslice/{name} that cannot be read" if unreadable else None
+        self._allocator.set_reserved(f"podcidrslice/{name}", networks, remedy=remedy)
 
     def reopen(self, page: LedgerPage) -> bool:
         """A page was read or written; whether what it closed may be used again."""

@@ -85,15 +85,20 @@ class Allocator:
         return pool_rules.findings(specs.values())
 
     def set_reserved(
-        self, source: str, networks: Iterable[Network]
+        self, source: str, networks: Iterable[Network], *, remedy: str | None = None
     ) -> tuple[tuple[NodeUID, Finding], ...]:
         """These networks are never handed out, as long as `source` (such as `servicecidr/kubernetes`) says so.
+
+        Args:
+            source: who says so.
+            networks: all that it says now.
+            remedy: what frees them, when that is something else than to move a range.
 
         Returns:
             What is wrong with nodes that have a part of them already, when that is news.
         """
         named = [(network, f"{source} {network}") for network in networks]
-        if not self.tenancy.exclude(f"reserved {source}", named):
+        if not self.tenancy.exclude(f"reserved {source}", named, remedy=remedy):
             return ()
         self.version += 1
         return tuple(

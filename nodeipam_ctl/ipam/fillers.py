@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nodeipam_ctl.ipam.blocks import network_of
-from nodeipam_ctl.ipam.holders import NodeRecord, Rest
+from nodeipam_ctl.ipam.holders import Exclusion, NodeRecord, Rest
 from nodeipam_ctl.ipam.window import Occupancy, Window
 from nodeipam_ctl.model import Finding, NodeName, Severity
 from nodeipam_ctl.prefixes import Family, Network
@@ -42,6 +42,8 @@ def fillers(family: Family, window: Window) -> Iterator[Filler]:
                 remedy = f"delete and re-create Node {holder.name}"
             case Rest():
                 held, remedy = f"lies in {network_of(key, family)}, {holder}", "wait until the rest is over"
+            case Exclusion():
+                held, remedy = f"lies in {holder}", holder.remedy
             case _:
                 held, remedy = f"lies in {holder}", "separate the range from it"
         yield Filler(family=family, range=network_of(one, family), held=held, remedy=remedy)

@@ -95,13 +95,18 @@ class Rest:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Exclusion:
-    """Addresses that are never handed out, and why."""
+    """Addresses that are never handed out, and why.
+
+    Attributes:
+        remedy: what frees them; without a semicolon, so that it can stand among other remedies.
+    """
 
     kind: ClassVar[Kind] = Kind.EXCLUDED
 
     family: Family
     key: int
     why: str
+    remedy: str = "separate the range from it"
 
     def __str__(self) -> str:
         return self.why

@@ -220,15 +220,25 @@ class Tenancy:
             for holder in space.holders(other)
         )
 
-    def exclude(self, source: str, networks: Iterable[tuple[Network, str]]) -> bool:
+    def exclude(
+        self, source: str, networks: Iterable[tuple[Network, str]], *, remedy: str | None = None
+    ) -> bool:
         """Keep these networks out, instead of those that `source` named before; each comes with why.
+
+        Args:
+            source: who says so.
+            networks: all that it says now, each with why.
+            remedy: what frees them, when that is something else than to move a range.
 
         Returns:
             Whether anything changed.
         """
         before = self._exclusions.get(source, [])
         made = [
-            Exclusion(family=family_of(network), key=key_of(network), why=why) for network, why in networks
+            Exclusion(family=family_of(network), key=key_of(network), why=why)
+            if remedy is None
+            else Exclusion(family=family_of(network), key=key_of(network), why=why, remedy=remedy)
+            for network, why in networks
         ]
         if [(one.family, one.key, one.why) for one in made] == [
             (one.family, one.key, one.why) for one in before

@@ -5,6 +5,10 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+LONGEST_ASKED_S = 60.0
+"""A Retry-After that asks for more is not obeyed any further, in seconds: it is a proxy's maintenance page or a slip, and the
+API server itself asks for a second."""
+
 
 class Backoff:
     """Waiting times that double from `first_s` to `cap_s`, each spread over its upper half.
@@ -29,13 +33,18 @@ class Backoff:
         self.attempts = 0
 
     def next_s(self, *, at_least_s: float | None = None) -> float:
-        """Seconds to wait now; never less than `at_least_s`, which is what the other side asked for (Retry-After)."""
+        """Seconds to wait now.
+
+        Args:
+            at_least_s: what the other side asked for (Retry-After), in seconds: never less, up to `LONGEST_ASKED_S`.
+        """
         ceiling_s = self._ceiling_s
         self._ceiling_s = min(self._cap_s, ceiling_s * self._factor)
         self.attempts += 1
         wait_s = self._uniform(ceiling_s / 2, ceiling_s)
         if at_least_s is None or at_least_s <= wait_s:
             return wait_s
+        at_least_s = max(wait_s, min(at_least_s, LONGEST_ASKED_S))
         # Everybody was told the same number: spread those who obey it as well.
         return at_least_s + self._uniform(0, min(at_least_s, self._first_s))
 

@@ -215,6 +215,21 @@ async def test_reads_a_file_from_standard_input(operator: Operator, monkeypatch:
             "'../Edge' is not an object name",
             id="a bad name",
         ),
+        pytest.param(
+            CHANGED.replace("  reuseDelay: 0s", "  reuseDelay: 0s\n  reuseDelay: 5m"),
+            "line 7: 'reuseDelay' is already set in this mapping; leave one out",
+            id="a key twice",
+        ),
+        pytest.param(
+            CHANGED.replace("nodeMaskSize: 26", "nodeMaskSize: .nan"),
+            "spec.ipv4.nodeMaskSize is no number that JSON can express",
+            id="not a number",
+        ),
+        pytest.param(
+            CHANGED.replace("priority: 5", "priority: 2147483648"),
+            "spec.priority: 2147483648 is not between -1000000 and 1000000",
+            id="a priority beyond the API's",
+        ),
         pytest.param(CHANGED.replace("5", "! 5\x1b"), "neither YAML nor JSON", id="a control character"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -18,6 +19,9 @@ from nodeipam_ctl.settings import API_GROUP, API_VERSION
 Object = dict[str, Any]
 
 _DEFAULT_REUSE_DELAY_S: Final = 300.0
+_LARGEST_PRIORITY: Final = 1_000_000
+"""The CRD's rule, which the API server keeps: nothing beyond it can be stored."""
+
 _FAMILY_FIELDS: Final = frozenset({"cidrs", "nodeMaskSize", "exclude"})
 _FIELDS: Final[Mapping[str, frozenset[str]]] = {
     f"{API_GROUP}/{API_VERSION}": frozenset(
@@ -87,7 +91,16 @@ def read_manifest(document: object) -> ClusterCIDR:
         raise ValueError("it has no metadata.name")
     if isinstance(pool, Unreadable):
         raise ValueError(f"ClusterCIDR {pool.name}: {pool.finding.message}")  # noqa: TRY004 - content, not type
+    if abs(pool.priority) > _LARGEST_PRIORITY:
+        raise ValueError(
+            f"ClusterCIDR {pool.name}: spec.priority: {pool.priority} is not between "
+            f"-{_LARGEST_PRIORITY} and {_LARGEST_PRIORITY}"
+        )
     spec = document["spec"]
+    if (odd := _not_finite(spec, "spec")) is not None:  # which the reader above takes for null
+        raise ValueError(
+            f"ClusterCIDR {pool.name}: {odd} is no number that JSON can express; write an integer"
+        )
     unknown = [f"spec.{name}" for name in spec if name not in known]
     for family in ("ipv4", "ipv6"):
         if isinstance(spec.get(family), Mapping):
@@ -97,6 +110,18 @@ def read_manifest(document: object) -> ClusterCIDR:
             f"ClusterCIDR {pool.name}: there is no field {unknown[0]}; kubectl explain clustercidr.spec"
         )
     return pool
+
+
+def _not_finite(value: object, where: str) -> str | None:
+    """The first place with YAML's .nan or .inf; None when there is none."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return where
+    entries: Iterable[tuple[str, object]] = ()
+    if isinstance(value, Mapping):
+        entries = ((f"{where}.{key}", entry) for key, entry in value.items())
+    elif isinstance(value, list):
+        entries = ((f"{where}[{index}]", entry) for index, entry in enumerate(value))
+    return next((odd for place, entry in entries if (odd := _not_finite(entry, place))), None)
 
 
 def _selector(selector: NodeSelector) -> Object:

@@ -32,15 +32,28 @@ class NotYAML(ValueError):
     """The text cannot be understood; the message is `not YAML`, with the line where it is known."""
 
 
-def documents(raw: bytes) -> list[Any]:
+class Repeated(ValueError):
+    """A key stands twice in one mapping; the message names it and its line."""
+
+
+def documents(raw: bytes, *, unique_keys: bool = False) -> list[Any]:
     """The values of a text's documents, of JSON's types and what YAML adds to them (dates, sets), never of Python's.
+
+    Args:
+        raw: the text.
+        unique_keys: refuse a key that stands twice in one mapping, as kubectl does; else the last one wins.
 
     Raises:
         NotYAML: it is none, or is nested beyond reason.
+        Repeated: a key stands twice.
     """
     try:
         check_shape(raw, MOST_DEPTH)
+        if unique_keys:
+            _check_keys(raw)
         return list(yaml.load_all(raw, Loader=_LOADER))
+    except Repeated:
+        raise
     except (TooDeep, TooAliased) as exc:
         raise NotYAML(f"not YAML that anybody means: {exc}") from exc
     except (yaml.YAMLError, ValueError, RecursionError) as exc:
@@ -87,3 +100,27 @@ def check_shape(raw: bytes, most_depth: int) -> None:
             aliased += size
             if aliased > MOST_ALIASED:
                 raise TooAliased(f"its aliases stand for more than {MOST_ALIASED >> 20} MiB")
+
+
+def _check_keys(raw: bytes) -> None:
+    """Refuses a scalar key that stands twice in one mapping; `<<` may, and what it merges may be said again."""
+    seen: set[int] = set()
+    ahead: list[yaml.Node] = list(yaml.compose_all(raw, Loader=_LOADER))
+    while ahead:
+        node = ahead.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            ahead.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            keys: set[tuple[str, str]] = set()
+            for key, value in node.value:
+                ahead += (key, value)
+                if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                    continue
+                if (key.tag, key.value) in keys:
+                    raise Repeated(
+                        f"line {key.start_mark.line + 1}: {key.value!r} is already set in this mapping"
+                    )
+                keys.add((key.tag, key.value))
