@@ -9,7 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import structlog
@@ -20,7 +20,7 @@ from nodeipam_ctl.kube.answers import error_of, parse_status
 from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client, SilentWatch, query
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
-from nodeipam_ctl.kube.history import is_behind, recognise, version_of
+from nodeipam_ctl.kube.history import Last, is_behind, latest, recognise, version_of
 from nodeipam_ctl.kube.kind import Resource
 from nodeipam_ctl.kube.wire.envelope import decode_event, decode_list
 
@@ -98,6 +98,8 @@ class Informer(Generic[T]):
         self._fingerprints: dict[str, int] = {}
         self._absences = 0
         self._unnamed = 0
+        self._listed: Last | None = None
+        self._event: tuple[str, Raw] | None = None
 
     @property
     def version(self) -> str:
@@ -165,9 +167,11 @@ class Informer(Generic[T]):
         seen: set[str] = set()
         more: str | None = ""
         version = ""
+        last: Last | None = None
         while more is not None:
             items, version, more = await self._page(more)
             for item in items:
+                last = latest(last, item)
                 record = self._decode(item)
                 if record is None:
                     continue
@@ -185,6 +189,7 @@ class Informer(Generic[T]):
             self._put(key, record)
         self._fingerprints.clear()
         self._version = version
+        self._listed, self._event = last, None
         self._lost = False
         self.lists += 1
         if not self.synced.is_set():
@@ -205,10 +210,14 @@ class Informer(Generic[T]):
         timing = self._timing
         heard = False
         if self._lost:
-            one = self._path(limit=1, resourceVersion=self._version, resourceVersionMatch="NotOlderThan")
-            await recognise(
-                self._client, one, version=self._version, knows_any=bool(self.store), fits=self._fits
+            last = self._latest()
+            one = self._path(
+                limit=1,
+                resourceVersion=self._version,
+                resourceVersionMatch="NotOlderThan",
+                **({"fieldSelector": f"metadata.name={last.name}"} if last is not None else {}),
             )
+            await recognise(self._client, one, version=self._version, last=last, fits=self._fits)
             if self._list_wanted:
                 return
         watch_s = int(random.uniform(timing.watch_s / 2, timing.watch_s)) or 1
@@ -257,8 +266,10 @@ class Informer(Generic[T]):
         kind, raw = decode_event(line)
         match kind:
             case "ADDED" | "MODIFIED":
+                self._event = kind, raw  # read when somebody asks: most events are heartbeats
                 return self._present(raw)
             case "DELETED":
+                self._event = kind, raw
                 record = self._decode(raw)
                 if record is not None:
                     key = self.resource.key(record)
@@ -324,11 +335,19 @@ class Informer(Generic[T]):
         return query(
             self.resource.path,
             {
-                **parameters,
                 "labelSelector": self.resource.label_selector,
                 "fieldSelector": self.resource.field_selector,
+                **parameters,
             },
         )
+
+    def _latest(self) -> Last | None:
+        """The latest change that our store knows of."""
+        if self._event is None:
+            return self._listed
+        kind, raw = self._event
+        found = latest(None, raw)
+        return replace(found, gone=kind == "DELETED") if found is not None else self._listed
 
     def _fits(self, raw: Raw) -> bool:
         glance = self.resource.glance(raw) if self.resource.glance is not None else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from nodeipam_ctl.demo.apiserver import Effect, Fault
 from nodeipam_ctl.demo.apiserver.server import ApiServer
 from nodeipam_ctl.demo.apiserver.store import Stored
@@ -22,12 +24,12 @@ class Backup:
             name: dict(bucket.objects) for name, bucket in api.cluster.store
         }
 
-    async def restore(self) -> None:
-        """The server dies and comes back with this."""
+    async def restore(self, *, ahead: int = 0) -> None:
+        """The server dies and comes back with this, when others have written so many versions more since it was made."""
         api, store = self._api, self._api.cluster.store
         await api._hang_up()
         store.reset()
-        store.rv = self._version
+        store.rv = self._version + ahead
         for name, objects in self._objects.items():
             bucket = store.bucket(name)
             bucket.objects, bucket.keys = dict(objects), sorted(objects)
@@ -36,7 +38,14 @@ class Backup:
         await api._listen()
 
 
-async def test_a_node_whose_podcidrs_were_lost_gets_the_same_again(cluster: Cluster) -> None:
+@pytest.mark.parametrize(
+    "ahead",
+    [
+        pytest.param(0, id="a server behind us"),
+        pytest.param(10_000, id="a server that has overtaken us since"),
+    ],
+)
+async def test_a_node_whose_podcidrs_were_lost_gets_the_same_again(cluster: Cluster, ahead: int) -> None:
     await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24})
     async with cluster.controller() as running:
         await cluster.node("before")
@@ -56,7 +65,7 @@ async def test_a_node_whose_podcidrs_were_lost_gets_the_same_again(cluster: Clus
         for i in range(5):
             await cluster.node(f"later-{i}")
         await cluster.all_served(7)
-        await backup.restore()
+        await backup.restore(ahead=ahead)
         assert await cluster.served("lost", within_s=20) == had
         await eventually(lambda: running.readiness.ready, within_s=20, what="readiness")
         await cluster.node("fresh")

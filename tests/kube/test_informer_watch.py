@@ -90,9 +90,47 @@ async def test_a_watch_that_was_cut_asks_for_the_history_before_it_goes_on() -> 
         await informer.turn()
         assert client.reachability.doubted == ("nodes",), "the second watch was ended long before its time"
     question = server.requests[2].path
-    assert question == "/api/v1/nodes?limit=1&resourceVersion=50&resourceVersionMatch=NotOlderThan"
+    assert question == (
+        "/api/v1/nodes?fieldSelector=metadata.name%3Da&limit=1&resourceVersion=50&resourceVersionMatch=NotOlderThan"
+    )
     assert informer.lists == 1
     assert {node.name for node in informer.store.values()} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    ("last", "restored", "other"),
+    [
+        pytest.param(event("ADDED", "b", 52), listing(90), True, id="its creation was lost"),
+        pytest.param(event("MODIFIED", "a", 52), listing(90, "a"), True, id="its change was lost"),
+        pytest.param(event("DELETED", "a", 52), listing(90, "a"), True, id="its deletion was lost"),
+        pytest.param(event("DELETED", "a", 52), listing(90), False, id="what was deleted is not there"),
+        pytest.param(
+            event("MODIFIED", "a", 1, labels={"x": "y"}),
+            listing(90, "a"),
+            True,
+            id="another object of the same version",
+        ),
+        pytest.param(event("MODIFIED", "a", 1), listing(90, "a"), False, id="what it was"),
+    ],
+)
+async def test_a_restored_server_that_has_overtaken_us_is_known_by_the_last_change(
+    last: bytes, restored: bytes, *, other: bool
+) -> None:
+    handlers = [
+        answer(listing(1, "a")),
+        stream(last, then=cut),
+        answer(restored),
+        stream(then=cut) if not other else answer(restored),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        replaced = asyncio.Event()
+        with client.reachability.when_replaced(replaced.set):
+            await informer.turn()
+            await informer.turn()
+    name = "b" if b'"b"' in last else "a"
+    assert f"fieldSelector=metadata.name%3D{name}&" in server.requests[2].path
+    assert replaced.is_set() is other
 
 
 async def test_a_watch_that_ends_in_its_time_goes_on_without_a_question() -> None:
