@@ -36,6 +36,7 @@ from nodeipam_ctl.controller.sources import (
     node_resource,
     page_resource,
     pool_resources,
+    same_pool,
     service_resource,
     why_stale,
 )
@@ -320,6 +321,10 @@ class Controller:
             self._surroundings.on_node(delta.new)
 
     def _on_pool(self, delta: Delta[ClusterCIDR | Unreadable]) -> None:
+        if not isinstance(delta, Removed):
+            self._status.seen(PoolName(delta.new.name), delta.new.resource_version)
+        if isinstance(delta, Changed) and same_pool(delta.old, delta.new):
+            return
         if not isinstance(delta, Removed) and isinstance(delta.new, Unreadable):
             before = delta.old if isinstance(delta, Changed) else None
             if not isinstance(before, Unreadable) or before.finding != delta.new.finding:

@@ -21,11 +21,8 @@ def node_resource() -> Resource[Node]:
 
 
 def pool_resources() -> tuple[Resource[ClusterCIDR | Unreadable], ...]:
-    """Our ClusterCIDRs, which must exist, and those of networking.x-k8s.io, which may; our own status is no difference."""
-    return (
-        replace(cluster_cidrs(), optional=False, same=_same_pool),
-        replace(x_cluster_cidrs(), same=_same_pool),
-    )
+    """Our ClusterCIDRs, which must exist, and those of networking.x-k8s.io, which may."""
+    return replace(cluster_cidrs(), optional=False), x_cluster_cidrs()
 
 
 def page_resource(echoes: Echoes) -> Resource[PageRecord]:
@@ -44,6 +41,11 @@ def page_resource(echoes: Echoes) -> Resource[PageRecord]:
 def service_resource() -> Resource[ServiceCIDR | Unreadable]:
     """Service ranges; servers before 1.33 have no such type."""
     return service_cidrs()
+
+
+def same_pool(old: ClusterCIDR | Unreadable, new: ClusterCIDR | Unreadable) -> bool:
+    """Whether a ClusterCIDR changed in nothing but its status, or in what we do not read."""
+    return replace(old, resource_version=new.resource_version) == new
 
 
 def why_stale(informer: Informer[T]) -> str:
@@ -66,9 +68,3 @@ def _same_node(old: Node, new: Node) -> bool:
 
 def _page_name(page: PageRecord) -> str:
     return page.name
-
-
-def _same_pool(old: ClusterCIDR | Unreadable, new: ClusterCIDR | Unreadable) -> bool:
-    if isinstance(old, Unreadable) or isinstance(new, Unreadable):
-        return old == new
-    return old == new or replace(old, resource_version=new.resource_version) == new

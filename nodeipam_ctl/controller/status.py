@@ -15,6 +15,7 @@ from nodeipam_ctl.errors import Conflict, Invalid, NodeIPAMError, NotFound
 from nodeipam_ctl.ipam.outcomes import PoolUsage
 from nodeipam_ctl.kube.backoff import Backoff
 from nodeipam_ctl.kube.client import Client, segment
+from nodeipam_ctl.kube.history import is_behind, version_of
 from nodeipam_ctl.kube.wire.cluster_cidrs import CLUSTER_CIDRS, X_K8S_GROUP
 from nodeipam_ctl.kube.wire.envelope import Unreadable, rfc3339
 from nodeipam_ctl.model import ClusterCIDR, Finding, PoolName
@@ -39,9 +40,10 @@ class PoolView:
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Written:
-    """What the API server holds, as far as we know."""
+    """What the API server holds, as far as we know, and in which version of the object."""
 
     uid: str
+    version: str
     status: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -87,6 +89,13 @@ class StatusWriter:
         """What the API server holds is not known any more: its data may be others."""
         self._written.clear()
         self.changed()
+
+    def seen(self, name: PoolName, version: str) -> None:
+        """An object is shown in this version: unless we know it, somebody may have written its status, and it is read again."""
+        known = self._written.get(name)
+        if known is not None and is_behind(known.version, version):
+            del self._written[name]
+            self.changed()
 
     async def run(self) -> None:
         """Rounds for ever, never closer than a second."""
@@ -188,9 +197,8 @@ class StatusWriter:
         """The status that the API server holds."""
         known = self._written.get(name)
         if known is None or known.uid != uid:
-            known = self._written[name] = _Written(
-                uid=uid, status=_status_of(await self._client.get(_path(name)))
-            )
+            version, status = _status_of(await self._client.get(_path(name)))
+            known = self._written[name] = _Written(uid=uid, version=version, status=status)
         return known
 
     async def _write(self, name: PoolName, written: _Written, wanted: Mapping[str, Any]) -> bool:
@@ -198,7 +206,8 @@ class StatusWriter:
         if {key: value for key, value in wanted.items() if value is not None} == written.status:
             return False
         body = json.dumps({"metadata": {"uid": written.uid}, "status": wanted}).encode()
-        written.status = _status_of(await self._client.patch(f"{_path(name)}/status", body))
+        answer = await self._client.patch(f"{_path(name)}/status", body)
+        written.version, written.status = _status_of(answer)
         return True
 
 
@@ -206,10 +215,11 @@ def _path(name: PoolName) -> str:
     return f"{CLUSTER_CIDRS}/{segment(name)}"
 
 
-def _status_of(body: bytes) -> Mapping[str, Any]:
+def _status_of(body: bytes) -> tuple[str, Mapping[str, Any]]:
+    """An object's resourceVersion and its status; empty where there is none."""
     try:
         document = json.loads(body)
     except ValueError:
-        return {}
+        return "", {}
     found = document.get("status") if isinstance(document, dict) else None
-    return found if isinstance(found, dict) else {}
+    return version_of(body), found if isinstance(found, dict) else {}

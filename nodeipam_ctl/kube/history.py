@@ -18,7 +18,7 @@ from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.wire.envelope import decode_list, decode_metadata
 
 
-def version_of(raw: Raw) -> str:
+def version_of(raw: bytes | Raw) -> str:
     """An object's resourceVersion; empty when it cannot be read."""
     metadata = decode_metadata(raw)
     return metadata.resourceVersion if metadata is not None else ""

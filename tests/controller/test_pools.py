@@ -101,6 +101,25 @@ async def test_a_status_that_was_refused_is_written_again_though_nothing_else_ha
         await eventually(lambda: _nodes(cluster, 1), within_s=20)
 
 
+async def test_a_status_that_somebody_else_wrote_is_put_right_though_nothing_else_happens(
+    cluster: Cluster,
+) -> None:
+    await cluster.pool()
+    async with cluster.controller():
+        await cluster.node("a")
+        await cluster.served("a")
+        await eventually(lambda: _nodes(cluster, 1))
+        right = await cluster.status()
+        late: Object = {"nodes": 7, "waitingNodes": 3, "ipv4": None, "conditions": []}
+        await cluster.patch(f"{POOLS}/default/status", {"status": late})
+        await eventually(lambda: _nodes(cluster, 1), what="the right count again")
+        again = await cluster.status()
+        assert _timeless(again) == _timeless(right)
+        version = (await cluster.get(f"{POOLS}/default"))["metadata"]["resourceVersion"]
+        await asyncio.sleep(1.2)  # one round more: our own write is nobody else's
+        assert (await cluster.get(f"{POOLS}/default"))["metadata"]["resourceVersion"] == version
+
+
 async def test_a_finalizer_of_others_is_left_alone(cluster: Cluster) -> None:
     await cluster.pool()
     await cluster.patch(f"{POOLS}/default", {"metadata": {"finalizers": ["example.com/theirs"]}})
@@ -226,6 +245,11 @@ def _x_pool(name: str, cidr: str) -> Object:
 async def _condition(cluster: Cluster, kind: str, **wanted: str) -> Object:
     found = condition(await cluster.status(), kind)
     return found if all(found.get(key) == value for key, value in wanted.items()) else {}
+
+
+def _timeless(status: Object) -> Object:
+    conditions = [{**c, "lastTransitionTime": ""} for c in status["conditions"]]
+    return {**status, "conditions": conditions}
 
 
 async def _nodes(cluster: Cluster, count: int) -> bool:
