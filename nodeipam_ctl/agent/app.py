@@ -23,21 +23,23 @@ from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
 from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.agent.probe import Probe
-from nodeipam_ctl.agent.reconcile import Reconciler, Turn, reasons, repaired
+from nodeipam_ctl.agent.reconcile import Reconciler, Turn
 from nodeipam_ctl.agent.report import Reporter
-from nodeipam_ctl.agent.truth import Truth
+from nodeipam_ctl.agent.surroundings import open_host, read_template
+from nodeipam_ctl.agent.truth import Truth, not_programmed
+from nodeipam_ctl.agent.verdict import repaired
 from nodeipam_ctl.errors import NodeIPAMError, UsageError
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.events import EventRecorder
-from nodeipam_ctl.linux import links, nftables
-from nodeipam_ctl.linux.alone import alone
+from nodeipam_ctl.linux import nftables
 from nodeipam_ctl.linux.host import Host, Outcome
 from nodeipam_ctl.model import Severity
-from nodeipam_ctl.routing import backends, cni, wireguard_keys
-from nodeipam_ctl.routing.backends import wireguard
+from nodeipam_ctl.plan import Op
+from nodeipam_ctl.routing import backends
 from nodeipam_ctl.routing.desired import owned_files
 from nodeipam_ctl.routing.forwarding import dropping
+from nodeipam_ctl.routing.state import Kind
 from nodeipam_ctl.settings import AgentSettings
 from nodeipam_ctl.telemetry.http import TelemetryServer, parse_address
 from nodeipam_ctl.telemetry.readiness import Readiness
@@ -50,6 +52,8 @@ _DEBOUNCE_S, _FIRST_DEBOUNCE_S, _QUIET_S = 0.02, 0.003, 0.1
 """News come in bursts: one that comes alone waits a little for more, and those that follow each other closely wait longer."""
 _RETRY_S = 1.0
 _MANY = 1000
+_LOOK_S = 10.0
+"""After new routes: somebody's better one to the same destination was no concern of ours before, and the kernel is silent about it."""
 _COMPONENT = "nodeipam-ctl-agent"
 
 
@@ -133,6 +137,7 @@ class Agent:
             else None
         )
         self._disturbed_s: float | None = None
+        self._look_at_s: float | None = None
         self._relist_at_s: float | None = None
         self._retry_at_s: float | None = None
         self._news_at_s: float | None = None
@@ -194,6 +199,9 @@ class Agent:
             if audit_at_s <= now_s:
                 self._reconciler.dirty.everything()
                 audit_at_s = self._next_audit_s()
+            if self._look_at_s is not None and self._look_at_s <= now_s:
+                self._look_at_s = None
+                self._reconciler.dirty.kinds.add(Kind.ROUTE)
             if self._relist_at_s is not None and self._relist_at_s <= now_s:
                 self._relist_at_s = None
                 self._feed.relist()
@@ -234,7 +242,8 @@ class Agent:
             + (self._probe.findings if self._probe is not None else ()),
         )
         self.metrics.took(turn, peers=len(snapshot.peers), seconds=ended_s - began_s)
-        healed = repaired(turn, self._turn) if doubtful else ()
+        before = self._turn.desired.state if doubtful and self._turn is not None else None
+        healed = repaired(turn.outcome.done, before) if before is not None else ()
         if healed:
             self.metrics.healed(healed, seconds=None if disturbed_s is None else ended_s - disturbed_s)
         self._reporter.turn(turn, seconds=ended_s - began_s, healed=healed)
@@ -244,6 +253,10 @@ class Agent:
         self._turn = replace(turn, outcome=Outcome(failed=turn.outcome.failed), refused=())
         if turn.retry:
             self._retry_at_s = _loop_time_s() + _RETRY_S
+        if self._look_at_s is None and any(
+            c.op is Op.ADD and c.key.kind is Kind.ROUTE for c in turn.outcome.done
+        ):
+            self._look_at_s = _loop_time_s() + _LOOK_S
         if turn.held and self._relist_at_s is None:
             self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
         self._tell_news(turn)
@@ -304,7 +317,9 @@ class Agent:
 
     def _earliest_s(self, audit_at_s: float) -> float:
         return min(
-            at for at in (audit_at_s, self._relist_at_s, self._retry_at_s, self._news_at_s) if at is not None
+            at
+            for at in (audit_at_s, self._look_at_s, self._relist_at_s, self._retry_at_s, self._news_at_s)
+            if at is not None
         )
 
     def _stuck(self) -> str:
@@ -321,7 +336,7 @@ class Agent:
             return self._truth.problem
         if self._turn is None:
             return "no turn has been completed"
-        return self._turn.desired.waiting or reasons(self._turn.outcome.failed)
+        return self._turn.desired.waiting or not_programmed(self._turn)
 
     def _host_remark(self) -> str:
         """What stays wrong without being this node's fault: it serves its pods, and one peer out of reach must not restart it."""
@@ -329,44 +344,6 @@ class Agent:
         errors = [f for f in findings if f.severity is Severity.ERROR]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         return f"{errors[0]}{more}" if errors else ""
-
-
-@contextlib.contextmanager
-def open_host(settings: AgentSettings) -> Iterator[Host]:
-    """This host, if we may change it and nobody else of us does.
-
-    Raises:
-        UsageError: privileges are missing, or another agent runs here.
-    """
-    links.require_privileges()
-    with alone():
-        host = Host(
-            cni_conf_dir=settings.cni_conf_dir,
-            proc_sys_dir=settings.proc_sys_dir,
-            wireguard_key=wireguard.key_file(settings) if wireguard_keys.in_use(settings) else None,
-        )
-        try:
-            yield host
-        finally:
-            host.close()
-
-
-def read_template(settings: AgentSettings) -> str | None:
-    """The CNI template of the settings, checked; None for the built-in one.
-
-    Raises:
-        UsageError: the file cannot be read or is no conflist.
-    """
-    if settings.cni_template is None:
-        return None
-    try:
-        text = settings.cni_template.read_text(encoding="utf-8")
-    except (OSError, ValueError) as exc:
-        raise UsageError(
-            f"--cni-template {settings.cni_template}: cannot be read: {exc}; check the path"
-        ) from exc
-    cni.conflist(text, pod_cidrs=(), mtu_bytes=1500)
-    return text
 
 
 async def _until_stopped(agent: Agent) -> None:

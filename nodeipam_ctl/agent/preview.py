@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from nodeipam_ctl.agent.app import read_template
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.agent.reconcile import Reconciler, Snapshot, planned
+from nodeipam_ctl.agent.surroundings import read_template
 from nodeipam_ctl.errors import Transient
 from nodeipam_ctl.kube.auth import load as load_access
 from nodeipam_ctl.kube.client import Client

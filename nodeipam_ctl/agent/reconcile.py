@@ -6,10 +6,10 @@ its own writes since; `Dirty` says which parts of that a kernel event has made d
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from nodeipam_ctl.agent import verdict
 from nodeipam_ctl.agent.doubt import Dirty, EntryEvents
 from nodeipam_ctl.agent.lacking import Lacking
 from nodeipam_ctl.agent.passes import SHAPES_FACTS, outdated, raced, withdrawals_apart
@@ -190,7 +190,7 @@ class Reconciler:
             desired=answer,
             outcome=outcome,
             held=guard.held,
-            findings=findings,
+            findings=(*findings, *verdict.out_of_reach(outcome.failed, answer.state)),
             retry=bool(self._unread) or any(isinstance(e, Transient | NotFound) for _, e in outcome.failed),
             present={kind: len(objects) for kind, objects in self._observed.items()},
             foreign=len(self._foreign),
@@ -373,23 +373,6 @@ def planned(reconciler: Reconciler, snapshot: Snapshot) -> tuple[HostPlan, tuple
     _, state, findings = reconciler.wish(snapshot)
     plan: HostPlan = diff(state.objects, reconciler.observed().objects)
     return plan, findings
-
-
-def repaired(turn: Turn, before: Turn | None) -> tuple[HostChange, ...]:
-    """What of a turn put back what the turn before wanted already: somebody else had changed it."""
-    if before is None:
-        return ()
-    kinds = before.desired.state.kinds
-    # Others' forward chains are no part of what is wanted: they are found on the host.
-    return tuple(
-        c for c in turn.outcome.done if c.key.kind is Kind.FORWARD or kinds[c.key.kind].get(c.key) == c.after
-    )
-
-
-def reasons(failed: Iterable[tuple[object, NodeIPAMError]]) -> str:
-    """The first failure and how many more there are, one line."""
-    errors = [f"{change}: {error}" for change, error in failed]
-    return "" if not errors else errors[0] + (f" (and {len(errors) - 1} more)" if len(errors) > 1 else "")
 
 
 def _gateway(key: Key) -> Key | None:

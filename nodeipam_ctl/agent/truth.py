@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 
 from nodeipam_ctl.agent.condition import ConditionWriter
-from nodeipam_ctl.agent.reconcile import Turn, reasons
+from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.agent.taint import TaintWriter
+from nodeipam_ctl.agent.verdict import essential, reasons
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.model import Node
 from nodeipam_ctl.settings import AgentSettings
@@ -69,5 +70,5 @@ class Truth:
 
 def not_programmed(turn: Turn) -> str:
     """What of the plan the host refused, as a reason of the condition; empty when nothing."""
-    text = reasons(turn.outcome.failed)
+    text = reasons(essential(turn.outcome.failed, turn.desired.state))
     return f"HostNotProgrammed: {text}" if text else ""

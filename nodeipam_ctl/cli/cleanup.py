@@ -33,8 +33,8 @@ def command(
     yes: bool,
 ) -> int:
     """Remove what the agent made on this host: routes, devices, keys, masquerade, CNI configuration. Nothing of anybody else's."""
-    from nodeipam_ctl.agent.app import open_host  # aiohttp: not for --help
     from nodeipam_ctl.agent.cleanup import removal_plan, remove
+    from nodeipam_ctl.agent.surroundings import open_host  # not for --help
 
     settings = AgentSettings(
         node_name="",

@@ -13,7 +13,16 @@ from nodeipam_ctl.prefixes import Family, Network, family_of
 from nodeipam_ctl.routing import backends, cni, handover, masquerade, mixing, wireguard_keys
 from nodeipam_ctl.routing.backends import Backend, Toward, Vantage
 from nodeipam_ctl.routing.host_state import HostState
-from nodeipam_ctl.routing.peers import Place, broken_records, covering, held, near, own_refusals, refusal
+from nodeipam_ctl.routing.peers import (
+    Place,
+    broken_records,
+    covering,
+    held,
+    near,
+    overlapping,
+    own_refusals,
+    refusal,
+)
 from nodeipam_ctl.routing.state import (
     SINK_METRIC,
     HostFile,
@@ -102,7 +111,9 @@ def desired(
     unreachable: list[Finding] = [*own.findings, *findings, *broken_records(view.peers)]
     used: list[_Answer] = []
     outside: list[Network] = []
-    refused = covering({place: answer for place, answer in holders.items() if answer.near}, view)
+    refused, shared = overlapping({p: answer for p, answer in holders.items() if not answer.toward.refused})
+    refused |= covering({place: answer for place, answer in holders.items() if answer.near}, view)
+    unreachable += shared
     for place, answer in holders.items():
         toward = answer.toward
         if place in refused and not toward.refused:  # not in the memo: it depends on other peers

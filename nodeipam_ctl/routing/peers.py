@@ -106,8 +106,36 @@ def held(claims: Iterable[C]) -> tuple[dict[Place, C], tuple[Finding, ...]]:
         if other is not claim and other.peer is not claim.peer:
             winner, loser = sorted((other, claim), key=_seniority)
             holders[claim.place] = winner
-            findings.append(_conflict(claim.cidr, winner.peer, loser.peer))
+            findings.append(_conflict(loser, winner, "which had it first and keeps the route"))
     return holders, tuple(findings)
+
+
+def overlapping(holders: Mapping[Place, Claim]) -> tuple[dict[Place, Finding], tuple[Finding, ...]]:
+    """Blocks of different sizes over each other: those that get no route, and findings about those that share.
+
+    The longest prefix decides about a packet, so nobody takes more away than he claims, and the others go on. But blocks that
+    begin at the same address have one tunnel gateway between them: there the older one keeps the route.
+    """
+    lengths = {(place.version, place.prefix_length) for place in holders}
+    dropped: dict[Place, Finding] = {}
+    shared: list[Finding] = []
+    if len(lengths) == len({version for version, _ in lengths}):
+        return dropped, ()  # one size of each family, as nearly always
+    for place, claim in holders.items():
+        rest = claim.cidr.max_prefixlen
+        for version, length in sorted(lengths):
+            if version != place.version or length >= place.prefix_length:
+                continue
+            around = Place(version, length, place.network >> (rest - length) << (rest - length))
+            other = holders.get(around)
+            if other is None or other.peer == claim.peer:
+                continue
+            winner, loser = sorted((other, claim), key=_seniority)
+            if around.network == place.network:
+                dropped[loser.place] = _conflict(loser, winner, "which had it first and keeps the route")
+            else:
+                shared.append(_conflict(other, claim, "to which packets for these addresses go"))
+    return dropped, tuple(shared)
 
 
 def broken_records(peers: Iterable[Peer]) -> tuple[Finding, ...]:
@@ -142,13 +170,18 @@ def _seniority(claim: Claim) -> tuple[float, str, str]:
     return claim.peer.since_s, claim.peer.name, claim.peer.uid
 
 
-def _conflict(cidr: Network, winner: Peer, loser: Peer) -> Finding:
+def _conflict(loser: Claim, winner: Claim, why: str) -> Finding:
+    whose = (
+        f"belongs to node {winner.peer.name} as well"
+        if winner.place == loser.place
+        else f"overlaps {winner.cidr} of node {winner.peer.name}"
+    )
     return Finding(
         severity=Severity.ERROR,
         code="PodCIDRConflict",
-        subject=f"node/{loser.name}",
-        message=f"podCIDR {cidr} belongs to node {winner.name} as well, which had it first and keeps the route",
-        remedy=f"delete and re-create the Node {loser.name} so that it gets a block of its own",
+        subject=f"node/{loser.peer.name}",
+        message=f"podCIDR {loser.cidr} {whose}, {why}",
+        remedy=f"delete and re-create the Node {loser.peer.name} so that it gets a block of its own",
     )
 
 

@@ -277,3 +277,17 @@ def test_leaves_the_condition_to_others_when_told_so(cluster: Cluster) -> None:
     agent = cluster.start_agent(host, "n1", "--no-network-unavailable")
     until(lambda: agent.get("/readyz")[0] == 200, "it is ready")
     assert cluster.condition("n1") is None
+
+
+def test_a_better_route_of_somebody_that_was_there_before_the_node_is_named(cluster: Cluster) -> None:
+    cluster.add("n1", **N1)
+    host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
+    agent = cluster.start_agent(host, "n1")
+    until(agent.conflist.exists, "the conflist is there")
+    host.run("ip", "route", "add", "10.244.2.0/24", "via", "192.0.2.99", "proto", "static", "metric", "5")
+    cluster.add("n2", **N2)
+    until(
+        lambda: "RouteShadowed" in {finding["code"] for finding in agent.lines("finding")},
+        "it is named long before the audit",
+        timeout_s=20,
+    )

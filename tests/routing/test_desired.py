@@ -313,3 +313,32 @@ def test_gives_pods_no_address_of_a_block_of_our_own_that_is_somebodys_already(b
     assert [r.dst for r in answer.state.of_kind(Kind.ROUTE) if isinstance(r, Route)] == [
         ip_network("10.244.2.0/24")
     ]
+
+
+def test_blocks_of_two_sizes_that_begin_alike_have_one_gateway_and_the_older_keeps_it() -> None:
+    older = peer("n2", "10.244.2.0/24", at=("192.0.2.12",), since_s=1.0)
+    younger = peer("n3", "10.244.2.0/25", at=("192.0.2.13",), since_s=2.0)
+    for others in ((older, younger), (younger, older)):
+        answer = desired(view(*others, backend="vxlan"), backends.load("vxlan"))
+        assert list(routes(answer.state)) == ["10.244.2.0/24"]
+        (finding,) = answer.findings
+        assert (finding.code, finding.subject) == ("PodCIDRConflict", "node/n3")
+
+
+def test_a_block_inside_anothers_is_named_and_both_go_on() -> None:
+    around = peer("n2", "10.244.4.0/22", at=("192.0.2.12",), since_s=1.0)
+    inside = peer("n3", "10.244.6.0/24", at=("192.0.2.13",), since_s=2.0)
+    answer = desired(view(around, inside), HOST_GW)
+    assert set(routes(answer.state)) == {"10.244.4.0/22", "10.244.6.0/24"}
+    (finding,) = answer.findings
+    assert finding.message == (
+        "podCIDR 10.244.4.0/22 overlaps 10.244.6.0/24 of node n3, to which packets for these addresses go"
+    )
+
+
+def test_a_refused_block_takes_nothing_from_anybody() -> None:
+    world = peer("n2", "0.0.0.0/0", at=("192.0.2.12",), since_s=1.0)
+    inside = peer("n3", "10.244.2.0/24", at=("192.0.2.13",), since_s=2.0)
+    answer = desired(view(world, inside), HOST_GW)
+    assert list(routes(answer.state)) == ["10.244.2.0/24"]
+    assert [finding.code for finding in answer.findings] == ["PeerRefused"]
