@@ -10,6 +10,7 @@ import gc
 import os
 import select
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -69,7 +70,12 @@ class Result:
         """The figures, each with its goal."""
         p50, p95 = (statistics.quantiles(self.change_ms, n=20)[place] for place in (9, 18))
         return [
-            _line("cold start to all peers programmed", self.cold_s, "s", MOST_COLD_S.get(self.backend)),
+            _line(
+                "cold start to all peers programmed, median of 3",
+                self.cold_s,
+                "s",
+                MOST_COLD_S.get(self.backend),
+            ),
             _line(f"  from the list to {self.objects} objects", self.list_to_kernel_s, "s"),
             _line("  CPU", self.cold_cpu_s, "s"),
             _line("RSS", self.rss_mb, "MB", MOST_RSS_MB),
@@ -113,12 +119,8 @@ def measure(backend: str, peers: int, feed: str) -> Result:
         gc.freeze()  # the API server lives in this process, and would stop for 50 to 90 ms now and then
         host = segment.host("192.0.2.11/16")
         flags = ("--backend", backend, "--feed", feed, "--audit-period", "3600")
-        began = time.time()
-        agent = cluster.start_agent(host, "n0", *flags)
-        until(lambda: agent.lines("node_ready"), "the agent is ready", timeout_s=60)
-        programmed = agent.lines("host_changed")[-1]
-        listed = max(_time(line) for line in agent.lines("resource_listed"))
-        cold_cpu_s = _cpu_s(agent)
+        starts = [_cold_start(cluster, host, flags, last=last) for last in (False, False, True)]
+        agent = starts[-1].agent
         rss_mb, peak_mb = _memory_mb(agent, "VmRSS"), _memory_mb(agent, "VmHWM")
         changes = _Changes(cluster, host, peers, feed)
         cpu_s, messages = _cpu_s(agent), agent.metric("nodeipam_netlink_messages_total")
@@ -130,13 +132,15 @@ def measure(backend: str, peers: int, feed: str) -> Result:
         heartbeat_s = _heartbeats(cluster, agent, peers)
         agent.stop()
         again = cluster.start_agent(host, "n0", *flags)
-        until(lambda: len(again.lines("node_ready")) == 2, "the restarted agent is ready", timeout_s=60)
+        until(
+            lambda: len(again.lines("node_ready")) > len(starts), "the restarted agent is ready", timeout_s=60
+        )
         return Result(
             backend=backend,
-            cold_s=_time(programmed).timestamp() - began,
-            list_to_kernel_s=(_time(programmed) - listed).total_seconds(),
-            objects=int(programmed.get("changes", 1)),
-            cold_cpu_s=cold_cpu_s,
+            cold_s=statistics.median(start.programmed_s for start in starts),
+            list_to_kernel_s=statistics.median(start.from_list_s for start in starts),
+            cold_cpu_s=statistics.median(start.cpu_s for start in starts),
+            objects=starts[-1].objects,
             rss_mb=rss_mb,
             peak_mb=peak_mb,
             change_ms=tuple(1000 * seconds for seconds in latencies),
@@ -146,6 +150,42 @@ def measure(backend: str, peers: int, feed: str) -> Result:
             restart_changes=int(again.metric("nodeipam_host_changes_total")),
             restart_cpu_s=_cpu_s(again),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ColdStart:
+    """An agent that began on a host without anything of ours."""
+
+    agent: Agent
+    programmed_s: float
+    from_list_s: float
+    cpu_s: float
+    objects: int
+
+
+def _cold_start(cluster: Cluster, host: Namespace, flags: tuple[str, ...], *, last: bool) -> _ColdStart:
+    """One cold start; unless it is the last, everything is removed again."""
+    began = time.time()
+    agent = cluster.start_agent(host, "n0", *flags)
+    until(
+        lambda: any(_time(line).timestamp() > began for line in agent.lines("node_ready")),
+        "the agent is ready",
+        timeout_s=60,
+    )
+    cpu_s = _cpu_s(agent)
+    programmed = agent.lines("host_changed")[-1]
+    listed = max(_time(line) for line in agent.lines("resource_listed"))
+    if not last:
+        agent.stop()
+        cleanup = ("cleanup", "--yes", "--cni-conf-dir", str(agent.conflist.parent))
+        host.run(sys.executable, "-m", "nodeipam_ctl", *cleanup)
+    return _ColdStart(
+        agent=agent,
+        programmed_s=_time(programmed).timestamp() - began,
+        from_list_s=(_time(programmed) - listed).total_seconds(),
+        cpu_s=cpu_s,
+        objects=int(programmed.get("changes", 1)),
+    )
 
 
 class _Changes:
@@ -321,7 +361,7 @@ def _time(line: dict[str, Any]) -> datetime:
 
 def _line(what: str, value: float, unit: str, most: float | None = None) -> str:
     goal = "" if most is None else f"   goal ≤ {most} {unit}: {'met' if value <= most else 'MISSED'}"
-    return f"{what:46} {value:9.3f} {unit:2}{goal}"
+    return f"{what:50} {value:9.3f} {unit:2}{goal}"
 
 
 if __name__ == "__main__":
