@@ -213,7 +213,10 @@ class Controller:
             collided=self._on_service_collision,
         )
         self._patcher = Patcher(
-            client, in_flight=settings.patches_in_flight, settled=self.reconciler.on_settled
+            client,
+            in_flight=settings.patches_in_flight,
+            settled=self.reconciler.on_settled,
+            good=self.reconciler.is_good,
         )
         self._keeper: LedgerKeeper | None = None
         self._pages: Informer[PageRecord] | None = None

@@ -34,6 +34,7 @@ class Outcome(StrEnum):
     GONE = "gone"  # the Node does not exist any more, or its name belongs to another one now
     TAKEN = "taken"  # somebody else gave it podCIDRs first
     REFUSED = "refused"  # the server will not have it: an admission webhook, most likely
+    STALE = "stale"  # not sent, or surely in vain, and not what it should get now
     CANCELLED = "cancelled"  # we were told to stop trying
 
 
@@ -45,6 +46,7 @@ class Settled:
         node: the Node as last read, where a read was needed.
         attempts: how many requests it took.
         reason: the server's words, one line, where it refused.
+        certain: each of them had an end that is known: none can take effect later.
     """
 
     assignment: Assignment
@@ -52,6 +54,7 @@ class Settled:
     node: Node | None = None
     attempts: int = 1
     reason: str = ""
+    certain: bool = True
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -72,15 +75,24 @@ class Patcher:
 
     Args:
         settled: called once for each attempt, in our loop.
+        good: whether an assignment is still what its Node should get; asked before each request, unless an earlier one may
+            have taken effect.
         timeout_s: for one request, in seconds.
     """
 
     def __init__(
-        self, client: Client, *, in_flight: int, settled: Callable[[Settled], None], timeout_s: float = 5.0
+        self,
+        client: Client,
+        *,
+        in_flight: int,
+        settled: Callable[[Settled], None],
+        good: Callable[[Assignment], bool],
+        timeout_s: float = 5.0,
     ) -> None:
         self._client = client
         self._in_flight = in_flight
         self._settled = settled
+        self._good = good
         self._timeout_s = timeout_s
         self._queue: asyncio.Queue[_Attempt] = asyncio.Queue()
         self._open: dict[NodeUID, _Attempt] = {}
@@ -130,6 +142,9 @@ class Patcher:
 
     async def _try(self, attempt: _Attempt) -> None:
         assignment = attempt.assignment
+        if not attempt.read_first and not self._good(assignment):
+            self._settle(attempt, Outcome.STALE)
+            return
         path = f"{NODES}/{segment(assignment.node)}"
         attempt.requests += 1
         try:
@@ -203,6 +218,7 @@ class Patcher:
                     node=node,
                     attempts=attempt.requests,
                     reason=reason,
+                    certain=not attempt.read_first,
                 )
             )
         return True

@@ -22,6 +22,7 @@ from nodeipam_ctl.controller.metrics import ControllerMetrics
 from nodeipam_ctl.controller.patcher import Outcome, Settled
 from nodeipam_ctl.controller.queue import NodeQueue
 from nodeipam_ctl.controller.retries import Retries
+from nodeipam_ctl.controller.sources import asks_anew, same_line
 from nodeipam_ctl.ipam.allocator import Allocator
 from nodeipam_ctl.ipam.outcomes import Released, Woken
 from nodeipam_ctl.kube.deltas import Added, Changed, Delta, Removed
@@ -190,6 +191,8 @@ class Reconciler:
             for uid in batch
             if (node := self._nodes.get(uid)) is not None and not node.pod_cidrs and uid not in self.patches
         ]
+        for node in asked:
+            self.allocator.reconsider(node)
         decisions = self.allocator.decide(asked, now_s)
         for decision in decisions:
             match decision:
@@ -225,11 +228,18 @@ class Reconciler:
         if self.allocator.has_due():
             self.queue.wake()
 
+    def is_good(self, assignment: Assignment) -> bool:
+        """Whether an assignment is still what its Node should get, asked by the patcher before it tries."""
+        node = self._nodes.get(assignment.uid)
+        return node is None or self.allocator.stands_by(node)
+
     def on_settled(self, settled: Settled) -> None:
         """The certain end of an attempt to patch a Node, from the patcher."""
         assignment = settled.assignment
         uid = assignment.uid
         self._metrics.settled(settled.outcome)
+        if not settled.certain:
+            self.allocator.insist(uid)
         match settled.outcome:
             case Outcome.BOUND:
                 self.allocator.settle(uid)
@@ -248,7 +258,7 @@ class Reconciler:
             case Outcome.TAKEN:
                 self._taken(settled)
             case Outcome.REFUSED:
-                # The promise is kept: the same blocks are tried again, so nothing leaks and nothing is given twice.
+                # The promise is kept as long as it is good: the same blocks are tried again, so nothing leaks.
                 if uid in self._nodes:
                     retry_in_s = self._retries.refused(uid)
                     if self._told.failed(settled):
@@ -263,6 +273,9 @@ class Reconciler:
                 # The informer tells as well, with everything that follows from it. If it does not, somebody said 404 in error.
                 if uid in self._nodes:
                     self._retries.after(uid, RETRY_GONE_S)
+            case Outcome.STALE:
+                log.info("pod_cidr_decided_again", node=assignment.node, instead_of=assignment.pool)
+                self.queue.put(uid)
             case Outcome.CANCELLED:
                 log.info("pod_cidr_assignment_cancelled", node=assignment.node, reason="the Node is gone")
 
@@ -279,7 +292,7 @@ class Reconciler:
             self.space_changed()  # an address that lay in a pool may be free now
         if node.pod_cidrs:
             self._has_podcidrs(node, old)
-        elif observed.wants and (old is None or _asks_anew(old, node)):
+        elif observed.wants and (old is None or asks_anew(old, node)):
             if old is None:
                 self._seen_at_s[node.uid] = self._monotonic()
             if node.uid not in self.patches:
@@ -293,7 +306,7 @@ class Reconciler:
             self.patches.seen(node)
             self._retries.forget(node.uid)
             self.queue.discard(node.uid)
-        elif old is not None and _same_line(old, node):
+        elif old is not None and same_line(old, node):
             return
         if had_none and self._running and self._allocate and node.uid not in self._ours:
             self.conflicts.suspect(node, registered=node.uid not in self._seen_at_s)
@@ -378,21 +391,3 @@ class Reconciler:
         if end_s is not None:
             wait_s = max(0.0, end_s - now_s) + 0.001
             self._due = asyncio.get_running_loop().call_later(wait_s, self.queue.wake)
-
-
-def _same_line(old: Node, node: Node) -> bool:
-    """Whether the ledger's lines for a Node say the same as before."""
-    return (old.pod_cidrs, old.internal_ips, old.annotations) == (
-        node.pod_cidrs,
-        node.internal_ips,
-        node.annotations,
-    )
-
-
-def _asks_anew(old: Node, node: Node) -> bool:
-    """Whether a Node without podCIDRs changed in something that decisions depend on."""
-    return bool(old.pod_cidrs) or (old.labels, old.annotations, old.deleting) != (
-        node.labels,
-        node.annotations,
-        node.deleting,
-    )

@@ -48,6 +48,24 @@ def same_pool(old: ClusterCIDR | Unreadable, new: ClusterCIDR | Unreadable) -> b
     return replace(old, resource_version=new.resource_version) == new
 
 
+def same_line(old: Node, node: Node) -> bool:
+    """Whether the ledger's lines for a Node say the same as before."""
+    return (old.pod_cidrs, old.internal_ips, old.annotations) == (
+        node.pod_cidrs,
+        node.internal_ips,
+        node.annotations,
+    )
+
+
+def asks_anew(old: Node, node: Node) -> bool:
+    """Whether a Node without podCIDRs changed in something that decisions depend on."""
+    return bool(old.pod_cidrs) or (old.labels, old.annotations, old.deleting) != (
+        node.labels,
+        node.annotations,
+        node.deleting,
+    )
+
+
 def why_stale(informer: Informer[T]) -> str:
     """Why a store may be out of date, one line; empty when it is not."""
     if not informer.synced.is_set():

@@ -47,7 +47,7 @@ class Allocator:
       lists of ClusterCIDRs, Nodes and ledger pages were given, or used blocks look free.
     - `decide(batch, now)` answers for the batch, plus for the nodes that wait and for which something changed since. An
       `Assignment` reserves its blocks under the node's uid before it is returned. Asked again, the same node gets the
-      same blocks until its outcome is known.
+      same blocks until its outcome is known, unless `reconsider` found them to be no good any more.
     - After writing: success needs nothing more (the Node's own event, or `settle(uid)`, confirms it); a definite failure
       is `release(uid)`; an unknown outcome is left alone, and the next `observe` of the same uid settles it: a Node that
       shows podCIDRs is adopted as it is, one that shows none is decided again with the same blocks.
@@ -91,8 +91,8 @@ class Allocator:
 
         Args:
             source: who says so.
-            networks: all that it says now.
-            remedy: what frees them, when that is something else than to move a range.
+            networks: all of them.
+            remedy: what frees them, when they belong to nobody and only our ledger is in the way.
 
         Returns:
             What is wrong with nodes that have a part of them already, when that is news.
@@ -204,6 +204,20 @@ class Allocator:
         self.tenancy.hold(record, actual=record.actual, promised=promised, noted=record.noted)
         self.version += 1
 
+    def insist(self, uid: NodeUID) -> None:
+        """Nobody knows what became of a request that gives a node its promise: `reconsider` leaves it alone."""
+        if (record := self.tenancy.records.get(uid)) is not None:
+            record.revocable = False
+
+    def stands_by(self, node: Node) -> bool:
+        """Whether a promise is still a good one, or must be kept in any case."""
+        return self._decider.stands_by(node, self.tenancy.records.get(node.uid))
+
+    def reconsider(self, node: Node) -> None:
+        """No request that gives the node its promise is under way: it is decided anew if it is no good any more."""
+        if not self.stands_by(node):
+            self.tenancy.revoke(self.tenancy.records[node.uid])
+
     def adopt(self, entries: Iterable[LedgerEntry], now: float) -> tuple[LedgerEntry, ...]:
         """Lines that stand in the ledger, at start and whenever a page changed: what they promise is occupied.
 
@@ -301,8 +315,7 @@ class Allocator:
 
     def pool_of(self, uid: NodeUID) -> PoolName:
         """The ClusterCIDR under which a node's blocks are counted; "" when they lie outside every range."""
-        record = self.tenancy.records.get(uid)
-        return record.pool if record is not None else NO_POOL
+        return record.pool if (record := self.tenancy.records.get(uid)) is not None else NO_POOL
 
     # -- private -------------------------------------------------------------------------------------------------
 

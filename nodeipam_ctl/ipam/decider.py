@@ -59,7 +59,7 @@ class Decider:
 
     def line_of(self, node: Node, record: NodeRecord) -> Line:
         """Whom a node that was refused waits behind: those that would be refused for the same reason at any time."""
-        if not record.promised:
+        if not record.promised and not record.revoked:
             order = self._eligibility.order(node)
             if self._tenancy.first_by_name(node.name, order) is order.places:
                 return (*(place.pool for place in order.places), order.mask_sizes, order.refusal)
@@ -67,7 +67,21 @@ class Decider:
 
     def decide(self, node: Node, record: NodeRecord, full: Full, now: float) -> Decision:
         """The answer for a node that shows no podCIDRs; blocks of an assignment are marked as its own."""
+        if record.revoked and not record.promised:
+            restored = any(self._tenancy.restore(record, place.pool) for place in self.order(node).places)
+            record.revocable = record.whole = restored
         return self._again(record, now) if record.promised else self._anew(node, record, full, now)
+
+    def stands_by(self, node: Node, record: NodeRecord | None) -> bool:
+        """Whether a promise is still a good one, or may have been kept already: its ClusterCIDR, its addresses."""
+        if record is None or not record.promised or not record.revocable:
+            return True
+        order = self._eligibility.order(node)
+        return (
+            order.refusal is None
+            and any(place.pool == record.pool for place in order.places)
+            and not self._tenancy.is_disputed(record, record.promised)
+        )
 
     def _again(self, record: NodeRecord, now: float) -> Decision:
         """The same answer as before while its outcome is open, completed by the families whose promise did not stand."""
@@ -156,6 +170,7 @@ class Decider:
         now: float,
     ) -> Assignment:
         self._take(record, pool, served, now)
+        record.revocable = True
         considered = None if tried or served.rule else self._considered.get(order)
         if considered is None:
             considered = _considered(order, tried, pool.name, served.rule)

@@ -31,7 +31,9 @@ class NodeRecord:
         promised: blocks of an assignment, or of a ledger line, that the node's spec does not show yet.
         whole: the promise is a whole answer; one that was read from the ledger, or of which a part failed, may lack a
             family.
+        revocable: the promise was made here, and no request that gives it to the node has, or had, an end that is not certain.
         noted: further blocks that ledger lines promise it; another controller may be about to give it those.
+        revoked: those of them that were promised here before, by ClusterCIDR: it gets them again rather than others.
         pool: the ClusterCIDR its blocks are counted under; "" while they lie outside every range.
         seen: the Node object was observed; a record that comes from the ledger alone was not.
         addresses: the node's own addresses, which are kept out of what is handed out.
@@ -47,7 +49,9 @@ class NodeRecord:
     unfit: Blocks = ()
     promised: Blocks = ()
     whole: bool = False
+    revocable: bool = False
     noted: Blocks = ()
+    revoked: dict[PoolName, Blocks] | None = None
     pool: PoolName = NO_POOL
     since_s: float = 0.0
     seen: bool = False
@@ -99,6 +103,7 @@ class Exclusion:
 
     Attributes:
         remedy: what frees them; without a semicolon, so that it can stand among other remedies.
+        belongs: they are somebody else's; False where only our ledger is in the way, and what was promised before stands.
     """
 
     kind: ClassVar[Kind] = Kind.EXCLUDED
@@ -107,6 +112,7 @@ class Exclusion:
     key: int
     why: str
     remedy: str = "separate the range from it"
+    belongs: bool = True
 
     def __str__(self) -> str:
         return self.why

@@ -76,6 +76,44 @@ class Tenancy:
             self.occupancies[family].add(key, record, known_free=True)
         self._count_under(record, pool)
 
+    def revoke(self, record: NodeRecord) -> None:
+        """A promise is not good any more. Its blocks stay the node's until it shows others: another leader may have read the line."""
+        record.revoked = {**(record.revoked or {}), record.pool: record.promised}
+        self.hold(record, actual=(), noted=(*record.noted, *record.promised))
+
+    def restore(self, record: NodeRecord, pool: PoolName) -> bool:
+        """Promises again what was revoked in a ClusterCIDR, if there is anything and it is good; says whether."""
+        blocks = (record.revoked or {}).get(pool, ())
+        inside = all(
+            any(window.owner == pool for window, _ in self.occupancies[family].windows_around(key))
+            for family, key in blocks
+        )
+        if (
+            not blocks
+            or not inside
+            or not set(blocks) <= set(record.noted)
+            or self.is_disputed(record, blocks)
+        ):
+            return False
+        noted = tuple(block for block in record.noted if block not in blocks)
+        self.hold(record, actual=(), promised=blocks, noted=noted, pool=pool)
+        return True
+
+    def is_disputed(self, record: NodeRecord, blocks: Blocks) -> bool:
+        """Whether a part of these blocks belongs to somebody else, or is not to be handed out."""
+        for family, key in blocks:
+            space = self.occupancies[family].space
+            for other in space.touching(key):
+                for holder in space.holders(other):
+                    if holder is record or isinstance(holder, Rest):
+                        continue
+                    if isinstance(holder, Promise) and holder.node == record.name:
+                        continue
+                    if isinstance(holder, Exclusion) and not holder.belongs:
+                        continue
+                    return True
+        return False
+
     def hold(
         self,
         record: NodeRecord,
@@ -87,6 +125,7 @@ class Tenancy:
     ) -> None:
         """A node holds exactly these blocks from now on, counted under `pool` if that is given and covers them."""
         before = record.held
+        record.revocable = record.revocable and record.promised == promised
         record.actual, record.promised, record.noted = actual, promised, noted
         after = record.held
         if before != after:
@@ -228,7 +267,7 @@ class Tenancy:
         Args:
             source: who says so.
             networks: all that it says now, each with why.
-            remedy: what frees them, when that is something else than to move a range.
+            remedy: what frees them, when they belong to nobody and only our ledger is in the way.
 
         Returns:
             Whether anything changed.
@@ -237,7 +276,9 @@ class Tenancy:
         made = [
             Exclusion(family=family_of(network), key=key_of(network), why=why)
             if remedy is None
-            else Exclusion(family=family_of(network), key=key_of(network), why=why, remedy=remedy)
+            else Exclusion(
+                family=family_of(network), key=key_of(network), why=why, remedy=remedy, belongs=False
+            )
             for network, why in networks
         ]
         if [(one.family, one.key, one.why) for one in made] == [
