@@ -359,5 +359,6 @@ class Controller:
         pools = [pool for pool in self._pools.values() if isinstance(pool, ClusterCIDR)]
         unreadable = {PoolName(one.name): one.finding.message for one in self._unreadable()}
         self._findings = self.reconciler.set_pools(pools, unreadable)
+        self._surroundings.on_pools(pools)
         for node in self._nodes.store.values():
             self._surroundings.on_node(node)

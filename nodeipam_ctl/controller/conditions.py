@@ -26,6 +26,7 @@ _OVERLAPS = frozenset(
         "ExcludedElsewhere",
         "OverlapsServiceCIDR",
         "NodeAddressInside",
+        "NodeInExclusion",
     }
 )
 _INVALID = "InvalidClusterCIDR"

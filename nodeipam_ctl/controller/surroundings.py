@@ -65,7 +65,16 @@ class Surroundings:
 
     def findings(self, pool: ClusterCIDR) -> tuple[Finding, ...]:
         """What is wrong with the place of one ClusterCIDR in the cluster."""
-        return tuple(occupied.findings(pool, self._services, self._addresses.values()))
+        return (
+            *occupied.findings(pool, self._services, self._addresses.values()),
+            *occupied.excluded(pool, self._allocator.tenancy),
+        )
+
+    def on_pools(self, pools: Iterable[ClusterCIDR]) -> None:
+        """The ClusterCIDRs changed, and perhaps what they exclude: nodes that have a part of it are told."""
+        for pool in pools:
+            for uid, finding in occupied.collisions(pool, self._allocator.tenancy):
+                self._collided(uid, finding)
 
     def _reserve(self, source: str, ranges: tuple[Network, ...]) -> None:
         if self._services.get(source, ()) == ranges:

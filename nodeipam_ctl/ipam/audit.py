@@ -103,6 +103,7 @@ def _of_surroundings(world: World, allocator: Allocator) -> Iterator[Finding]:
     inside = [(r.name, r.addresses) for r in allocator.tenancy.records.values() if r.excluded]
     for pool in world.pools:
         yield from occupied.findings(pool, dict(world.reserved), inside)
+        yield from occupied.excluded(pool, allocator.tenancy)
 
 
 def _of_pages(pages: tuple[LedgerPage, ...]) -> Iterator[Finding]:

@@ -1,10 +1,11 @@
-"""Which addresses of a ClusterCIDR belong to somebody else? Service ranges and nodes' own addresses inside its ranges."""
+"""Which addresses are kept out though somebody has them? Service ranges and nodes' addresses in a ClusterCIDR, nodes in exclusions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from nodeipam_ctl.model import ClusterCIDR, Finding, Severity
+from nodeipam_ctl.ipam.tenancy import Tenancy
+from nodeipam_ctl.model import ClusterCIDR, Finding, NodeUID, Severity
 from nodeipam_ctl.prefixes import Address, Network, overlaps
 
 
@@ -48,3 +49,29 @@ def findings(
             "the blocks around them are never handed out",
             remedy="take the nodes' network out of the pool's ranges",
         )
+
+
+def excluded(pool: ClusterCIDR, tenancy: Tenancy) -> Iterator[Finding]:
+    """Exclusions of a ClusterCIDR that lie over podCIDRs which nodes have already."""
+    for spec in pool.families.values():
+        for cidr in spec.exclude:
+            names = sorted(record.name for record in tenancy.nodes_in((cidr,)))
+            if names:
+                yield Finding(
+                    code="NodeInExclusion",
+                    subject=f"clustercidr/{pool.name}",
+                    message=f"its exclusion {cidr} holds addresses of the podCIDR of node {names[0]} "
+                    f"({len(names)} such nodes in all), which it keeps",
+                    remedy="drain and delete these nodes so that they register again, or correct the entry of exclude",
+                )
+
+
+def collisions(pool: ClusterCIDR, tenancy: Tenancy) -> Iterator[tuple[NodeUID, Finding]]:
+    """The same, said of each node."""
+    for record in tenancy.nodes_in(cidr for spec in pool.families.values() for cidr in spec.exclude):
+        for finding in tenancy.conflict_findings(record, record.actual):
+            if (
+                finding.message.endswith(f" of ClusterCIDR {pool.name}")
+                and "held by the exclusion " in finding.message
+            ):
+                yield record.uid, finding

@@ -199,6 +199,24 @@ async def test_a_service_range_that_appears_later_is_kept_out_as_well(cluster: C
         assert await cluster.served("first") == ["10.244.1.0/24"]
 
 
+async def test_an_exclusion_over_a_block_that_a_node_has_is_told_of_both(cluster: Cluster) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24})
+    async with cluster.controller():
+        await cluster.node("a")
+        (cidr,) = await cluster.served("a")
+        await cluster.patch(f"{POOLS}/default", {"spec": {"ipv4": {"exclude": ["10.244.0.0/20"]}}})
+        told = await cluster.told("CIDRConflict", about="a")
+        assert (
+            f"{cidr} overlaps 10.244.0.0/20, held by the exclusion 10.244.0.0/20 of ClusterCIDR default"
+            in told
+        )
+        overlapping = await eventually(lambda: _condition(cluster, "Overlapping", status="True"))
+        assert overlapping["reason"] == "NodeInExclusion"
+        assert "node a (1 such nodes in all)" in overlapping["message"]
+        await cluster.delete("/api/v1/nodes/a")
+        await eventually(lambda: _condition(cluster, "Overlapping", status="False"))
+
+
 async def test_the_block_around_a_nodes_own_address_is_never_handed_out(cluster: Cluster) -> None:
     await cluster.pool(ipv4={"cidrs": ["10.244.0.0/23"], "nodeMaskSize": 24})
     async with cluster.controller():

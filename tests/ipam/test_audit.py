@@ -123,6 +123,13 @@ def test_each_trouble_is_found_and_named(
     assert {one for one in got if one[0] != "NotServed"} == found
 
 
+def test_an_exclusion_over_what_a_node_has_is_said_of_both() -> None:
+    world = World(
+        pools=(v4("p", "10.0.0.0/22", exclude=("10.0.0.0/23",)),), nodes=(node("a", "10.0.0.0/24"),)
+    )
+    assert codes(world, None) == {("CIDRConflict", "node/a"), ("NodeInExclusion", "clustercidr/p")}
+
+
 def test_a_service_range_inside_a_pool_is_an_error() -> None:
     reserved = (("servicecidr/kubernetes", networks(["10.0.1.0/24"])),)
     world = World(pools=(POOL,), nodes=(node("a", "10.0.1.0/24"),), reserved=reserved)
