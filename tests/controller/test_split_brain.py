@@ -131,7 +131,7 @@ async def test_with_the_ledger_no_two_nodes_ever_overlap(cluster: Cluster, seed:
 
 
 async def test_without_the_ledger_the_same_test_finds_overlaps(cluster: Cluster) -> None:
-    assert (await _history(cluster, seed=1, rounds=400, ledger=False)).overlaps
+    assert (await _history(cluster, seed=1, rounds=4000, ledger=False)).overlaps
 
 
 async def _everybody_is_served(cluster: Cluster) -> bool:
