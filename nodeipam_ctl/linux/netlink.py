@@ -1,7 +1,7 @@
 """How do messages travel to the kernel and back? Sockets, headers, attributes, acknowledgements, dumps and events of netlink.
 
 What the messages say is in `rtnl.py`. pyroute2 does all of this too, at ten megabytes and a tenth of the speed, and cannot
-express tunnel encapsulation of routes (docs/adr/0020).
+express tunnel encapsulation of routes (docs/adr/0015).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What does a WireGuard device know, and how does it learn? Through `wg`, for the kernel's devices and wireguard-go's alike.
 
 The private key stays between its file and `wg`, which makes it, derives the public key from it and hands it to the device: it is
-never in this process, in a command line or in a log (docs/adr/0050).
+never in this process, in a command line or in a log (docs/adr/0020).
 """
 
 from __future__ import annotations
