@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
+from nodeipam_ctl.agent.condition import NOTHING
 from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.agent.truth import not_programmed
 from nodeipam_ctl.errors import NodeIPAMError, NotFound
@@ -61,14 +62,23 @@ class AnnotationWriter:
         self._clock = clock
         self._not_before_s = 0.0
         self._refused = ""
+        self._sent: Mapping[str, str] = {}
 
-    async def tell(self, node: Node, wanted: Mapping[str, str]) -> bool:
-        """Writes what differs; whether the Node now says what is wanted."""
+    async def tell(self, node: Node, wanted: Mapping[str, str], *, sent: Mapping[str, str] = NOTHING) -> bool:
+        """Writes what differs; whether the Node now says what is wanted.
+
+        Args:
+            node: this node's Node as the feed has it.
+            wanted: what it must say.
+            sent: what somebody has just written: the feed needs a moment to show it.
+        """
+        if sent:
+            self._sent, self._not_before_s = sent, self._clock() + _RETRY_S
         missing = {key: value for key, value in wanted.items() if node.annotations.get(key) != value}
         if not missing:
             return True
         if self._clock() < self._not_before_s:
-            return False
+            return missing.items() <= self._sent.items()
         self._not_before_s = self._clock() + _RETRY_S
         body = json.dumps({"metadata": {"annotations": missing}}).encode()
         try:
@@ -80,6 +90,6 @@ class AnnotationWriter:
                 self._refused = str(exc)
                 log.warning("annotations_not_written", node=self._node_name, reason=str(exc))
             return False
-        self._refused = ""
+        self._refused, self._sent = "", missing
         log.info("annotations_written", node=self._node_name, keys=sorted(missing))
         return True

@@ -260,9 +260,7 @@ class Agent:
         if turn.held and self._relist_at_s is None:
             self._relist_at_s = _loop_time_s() + self.settings.mass_removal_delay_s
         self._tell_news(turn)
-        if not await self._truth.turn(self._feed.own_node, turn):
-            self._retry_at_s = _loop_time_s() + _RETRY_S
-        await self._announce(turn)
+        await self._tell_node(turn)
         if self._predecessor.due(turn) and await asyncio.to_thread(self._predecessor.look):
             self._wake.set()
         return turn
@@ -277,14 +275,14 @@ class Agent:
         wait_s = self._news.turn(node, turn) if node is not None else None
         self._news_at_s = None if wait_s is None else _loop_time_s() + wait_s
 
-    async def _announce(self, turn: Turn) -> None:
+    async def _tell_node(self, turn: Turn) -> None:
         node = self._feed.own_node
-        if node is None:
-            return
-        wanted = announcements(
-            node, turn, self._reconciler.view(turn.snapshot), key=self._reconciler.facts.wireguard_key
-        )
-        if not await self._annotations.tell(node, wanted):
+        view, key = self._reconciler.view(turn.snapshot), self._reconciler.facts.wireguard_key
+        said = announcements(node, turn, view, key=key) if node is not None else {}
+        told = await self._truth.turn(node, turn, said)
+        if node is not None:
+            told &= await self._annotations.tell(node, said, sent=self._truth.carried)
+        if not told:
             self._retry_at_s = _loop_time_s() + _RETRY_S
 
     @contextlib.contextmanager

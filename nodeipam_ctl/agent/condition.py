@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import structlog
 
@@ -15,6 +16,7 @@ from nodeipam_ctl.model import Node
 log = structlog.get_logger(__name__)
 
 _RETRY_S = 5.0
+NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 class ConditionWriter:
@@ -22,11 +24,15 @@ class ConditionWriter:
 
     Another writer of the same condition, such as a cloud's route controller, would otherwise make two programs write as fast as
     the API server answers.
+
+    Attributes:
+        carried: annotations that the last call wrote together with the condition.
     """
 
     def __init__(
         self, client: Client, node_name: str, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.carried: Mapping[str, str] = NOTHING
         self._client = client
         self._path = f"{NODES}/{segment(node_name)}/status"
         self._node_name = node_name
@@ -37,13 +43,15 @@ class ConditionWriter:
         self._not_before_s = 0.0
         self._refused = ""
 
-    async def tell(self, node: Node, waiting: str) -> bool:
+    async def tell(self, node: Node, waiting: str, said: Mapping[str, str] = NOTHING) -> bool:
         """Writes the condition if it must change; whether it now says what is so.
 
         Args:
             node: this node's Node as the feed has it.
             waiting: why pods cannot be served, `Reason: text`; empty when they can.
+            said: annotations to write with it, so that a node that becomes ready makes one write and not two.
         """
+        self.carried = NOTHING
         unavailable = bool(waiting)
         reason, _, message = waiting.partition(": ") if waiting else ("NodeIPAMRoutesReady", "", "")
         told = (node.uid, unavailable, reason)
@@ -67,6 +75,7 @@ class ConditionWriter:
             unavailable=unavailable,
             reason=reason,
             message=message or "this node routes to every pod network it knows",
+            annotations={key: value for key, value in said.items() if node.annotations.get(key) != value},
         )
         try:
             await self._client.patch(self._path, body, kind=STRATEGIC_PATCH)
@@ -78,6 +87,7 @@ class ConditionWriter:
                 log.warning("condition_not_written", node=self._node_name, reason=str(exc))
             return False
         self._written, self._refused, self._not_before_s = told, "", 0.0
+        self.carried = said
         self._again_s = self._clock() + _RETRY_S
         log.info("condition_written", node=self._node_name, network_unavailable=unavailable, reason=reason)
         return True

@@ -9,9 +9,9 @@ after a grace the condition becomes true, which keeps new pods away (a NoSchedul
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from nodeipam_ctl.agent.condition import ConditionWriter
+from nodeipam_ctl.agent.condition import NOTHING, ConditionWriter
 from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.agent.taint import TaintWriter
 from nodeipam_ctl.agent.verdict import essential, reasons
@@ -28,12 +28,14 @@ class Truth:
 
     Attributes:
         problem: why no turn succeeds, one line; empty when the last one did.
+        carried: annotations that were written together with the condition after the last turn.
     """
 
     def __init__(
         self, client: Client, settings: AgentSettings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.problem = ""
+        self.carried: Mapping[str, str] = NOTHING
         self._blind_since_s: float | None = None
         self._clock = clock
         self._condition = (
@@ -41,12 +43,13 @@ class Truth:
         )
         self._taint = TaintWriter(client, settings.node_name, clock=clock) if settings.taint else None
 
-    async def turn(self, node: Node | None, turn: Turn) -> bool:
+    async def turn(self, node: Node | None, turn: Turn, said: Mapping[str, str] = NOTHING) -> bool:
         """A turn is over: says what came of it; whether it could be said. One that could not read all of the host counts as none."""
+        self.carried = NOTHING
         if turn.unread:
             return await self.no_turn(node, turn.unread)
         self.problem, self._blind_since_s = "", None
-        return await self._tell(node, turn.desired.waiting or not_programmed(turn))
+        return await self._tell(node, turn.desired.waiting or not_programmed(turn), said)
 
     async def no_turn(self, node: Node | None, problem: str) -> bool:
         """A turn was given up because of `problem`: says so once that has lasted; whether it could be said."""
@@ -59,10 +62,11 @@ class Truth:
             node, f"HostUnreadable: {problem}; what runs here goes on, but follows nothing new"
         )
 
-    async def _tell(self, node: Node | None, waiting: str) -> bool:
+    async def _tell(self, node: Node | None, waiting: str, said: Mapping[str, str] = NOTHING) -> bool:
         if node is None:
             return True
-        told = self._condition is None or await self._condition.tell(node, waiting)
+        told = self._condition is None or await self._condition.tell(node, waiting, said)
+        self.carried = self._condition.carried if self._condition is not None else NOTHING
         if self._taint is not None:
             told &= await self._taint.tell(node, unavailable=bool(waiting))
         return told

@@ -100,7 +100,8 @@ def test_a_steady_node_writes_nothing_to_the_api_or_the_kernel(cluster: Cluster)
     host = cluster.segment.host("192.0.2.11/24")
     agent = cluster.start_agent(host, "n1", "--audit-period", "1")
     until(lambda: cluster.condition("n1") == ("False", "NodeIPAMRoutesReady"), "the condition is False")
-    until(lambda: agent.lines("annotations_written"), "its Node says what it runs")
+    said = cluster.read("n1")["metadata"]["annotations"]["nodeipam.dev/backend"]
+    assert said == "host-gw", "in the same write"
     version = cluster.resource_version("n1")
     changes = agent.metric("nodeipam_host_changes_total")
     turns = agent.metric("nodeipam_turn_seconds_count")

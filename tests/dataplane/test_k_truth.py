@@ -54,7 +54,7 @@ def test_a_quiet_node_costs_kernel_and_api_nothing(make_lab: MakeLab, tmp_path: 
             monitor.wait()
     assert "nodeipam" not in log.read_text()
     assert ours(events) == []
-    assert sum(faults.hits(number) for number in writes) == 1, "the condition, once, and before all this"
+    assert sum(faults.hits(number) for number in writes) == 1, "what the Node says, once, and before all this"
     assert case("K4-status-patch-rate")["expect"]["api_writes_by_agent_max"] == 1
 
 

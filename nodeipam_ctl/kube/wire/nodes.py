@@ -126,7 +126,12 @@ def pod_cidr_patch(uid: str, pod_cidrs: Iterable[Network], *, resource_version: 
 
 
 def network_unavailable_patch(
-    *, unavailable: bool, reason: str, message: str, now_s: float | None = None
+    *,
+    unavailable: bool,
+    reason: str,
+    message: str,
+    annotations: Mapping[str, str] | None = None,
+    now_s: float | None = None,
 ) -> bytes:
     """A strategic merge patch of `nodes/NAME/status` that sets the NetworkUnavailable condition.
 
@@ -134,6 +139,7 @@ def network_unavailable_patch(
         unavailable: True keeps pods away (the node lifecycle controller taints the node).
         reason: one CamelCase word.
         message: one line.
+        annotations: what the Node shall say besides; a Node's status may carry it.
         now_s: the transition time, in seconds since the epoch; the wall clock when None.
     """
     now = rfc3339(time.time() if now_s is None else now_s)
@@ -145,7 +151,10 @@ def network_unavailable_patch(
         "lastHeartbeatTime": now,
         "lastTransitionTime": now,
     }
-    return msgspec.json.encode({"status": {"conditions": [condition]}})
+    patch: dict[str, object] = {"status": {"conditions": [condition]}}
+    if annotations:
+        patch["metadata"] = {"annotations": dict(annotations)}
+    return msgspec.json.encode(patch)
 
 
 def network_unavailable_taint_patch(raw: bytes, *, unavailable: bool) -> bytes | None:
