@@ -144,7 +144,8 @@ def test_heals_what_somebody_else_breaks_within_200_ms(cluster: Cluster) -> None
     host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
     agent = cluster.start_agent(host, "n1")
     wanted = sorted(TO_N2 + TO_N3 + SINKS)
-    until(lambda: host.routes() == wanted, "the host is as wanted")
+    until(lambda: agent.lines("node_ready"), "the first turn is over")
+    assert host.routes() == wanted
     for script in (
         "ip route del 10.244.2.0/24",
         "ip route replace 10.244.3.0/24 via 192.0.2.12 proto 112 metric 103",
@@ -160,7 +161,7 @@ def test_heals_what_somebody_else_breaks_within_200_ms(cluster: Cluster) -> None
             f"this is healed: {script}",
             timeout_s=3,
         )
-    assert agent.metric("nodeipam_drift_repaired_total") >= 5
+    until(lambda: agent.metric("nodeipam_drift_repaired_total") >= 5, "all are counted")
     assert agent.metric("nodeipam_heal_seconds_sum") / agent.metric("nodeipam_heal_seconds_count") < 0.2
 
 
