@@ -29,6 +29,7 @@ from nodeipam_ctl.routing.guard import guarded, unlisted
 from nodeipam_ctl.routing.host_state import HostState, settled
 from nodeipam_ctl.routing.masquerade import TABLE, TABLE_FAMILY
 from nodeipam_ctl.routing.state import (
+    OF_PEERS,
     ForwardAccept,
     HostChange,
     HostObject,
@@ -43,7 +44,6 @@ from nodeipam_ctl.routing.wireguard_keys import in_use
 from nodeipam_ctl.settings import AgentSettings
 
 _MOST_PASSES = 4
-_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
 _APART = (Kind.NFT_TABLE, Kind.FILE)
 """What stands apart from the routes: they are kept up even where these cannot be read."""
 
@@ -162,7 +162,7 @@ class Reconciler:
             plan = diff(state.objects, self._all_observed())
             guard = guarded(
                 plan,
-                owned=sum(len(self._observed[kind]) for kind in _COUNTED),
+                owned=sum(len(self._observed[kind]) for kind in OF_PEERS),
                 plausible=snapshot.plausible and snapshot.whole,
                 confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
             )

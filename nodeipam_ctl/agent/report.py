@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 import structlog
 
 from nodeipam_ctl.agent.reconcile import Turn
+from nodeipam_ctl.agent.verdict import Failure
 from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.routing.state import HostChange, HostFile, Link, Sysctl
-
-Failure = tuple[HostChange, NodeIPAMError]
 
 log = structlog.get_logger(__name__)
 

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.routing.host_state import HostState
-from nodeipam_ctl.routing.state import SINK_METRIC, HostChange, Kind, Route
+from nodeipam_ctl.routing.state import OF_PEERS, SINK_METRIC, HostChange, Kind, Route
 
 Failure = tuple[HostChange, NodeIPAMError]
-
-_OF_PEERS = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
 
 
 def essential(failed: Sequence[Failure], wanted: HostState) -> tuple[Failure, ...]:
@@ -20,7 +18,7 @@ def essential(failed: Sequence[Failure], wanted: HostState) -> tuple[Failure, ..
     What one other node says of itself must not do that: of its objects alone the node is out of reach, and everybody else is not.
     """
     peers = [failure for failure in failed if _of_a_peer(failure[0])]
-    if 2 * len(peers) > sum(len(wanted.kinds[kind]) for kind in _OF_PEERS):
+    if 2 * len(peers) > sum(len(wanted.kinds[kind]) for kind in OF_PEERS):
         return tuple(failed)
     return tuple(failure for failure in failed if not _of_a_peer(failure[0]))
 
@@ -56,4 +54,4 @@ def reasons(failed: Iterable[tuple[object, NodeIPAMError]]) -> str:
 
 def _of_a_peer(change: HostChange) -> bool:
     obj = change.after or change.before
-    return change.key.kind in _OF_PEERS and not (isinstance(obj, Route) and obj.metric == SINK_METRIC)
+    return change.key.kind in OF_PEERS and not (isinstance(obj, Route) and obj.metric == SINK_METRIC)

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.plan import Op, Plan
-from nodeipam_ctl.routing.state import HostPlan, Key, Kind
+from nodeipam_ctl.routing.state import OF_PEERS, HostPlan, Key, Kind
 from nodeipam_ctl.routing.view import Peer
 from nodeipam_ctl.settings import AgentSettings
 
 MOST_REMOVALS = 10
 MOST_SHARE = 0.20
-
-_COUNTED = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +43,7 @@ def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset
         c.key
         for c in plan.changes
         if c.op is Op.REMOVE
-        and c.key.kind in _COUNTED
+        and c.key.kind in OF_PEERS
         and c.key not in confirmed
         # Only its metric changes: the new one is made first.
         and not (c.key.kind is Kind.ROUTE and _destination(c.key) in coming)

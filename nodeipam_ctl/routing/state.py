@@ -38,6 +38,10 @@ class Kind(StrEnum):
     FILE = "file"
 
 
+OF_PEERS = (Kind.NEIGHBOUR, Kind.FDB, Kind.PEER, Kind.ALLOWED_IP, Kind.ROUTE)
+"""The kinds of which there are some for every other node."""
+
+
 class Key(NamedTuple):
     """What the kernel calls the same object: two objects with one key cannot both exist.
 
