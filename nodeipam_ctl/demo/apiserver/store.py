@@ -218,9 +218,10 @@ class Store:
             change: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._changed.add(change)
             try:
-                await asyncio.wait_for(change, left)
+                async with asyncio.timeout(left):
+                    await change
             except TimeoutError:
-                return False
+                return self.rv >= rv  # it may have come in the very moment in which the time was over
             finally:
                 self._changed.discard(change)
         return True

@@ -119,7 +119,8 @@ class Watch:
             if self.tap.lag_s:
                 wait = min(wait, _LAG_POLL_S)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(waiter.wait(), max(wait, 0.001))
+                async with asyncio.timeout(max(wait, 0.001)):
+                    await waiter.wait()
 
     def _burst(self, bucket: Bucket, cursor: int, floor_rv: int) -> tuple[bytes, int]:
         """Events from `cursor` on, as one chunk, and the new cursor."""
