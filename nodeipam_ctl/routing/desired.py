@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -22,13 +22,16 @@ from nodeipam_ctl.routing.peers import (
     overlapping,
     own_refusals,
     refusal,
+    sharing_macs,
 )
 from nodeipam_ctl.routing.state import (
     SINK_METRIC,
+    FdbEntry,
     HostFile,
     HostObject,
     Key,
     Kind,
+    Link,
     NftTable,
     Route,
     RouteType,
@@ -113,6 +116,9 @@ def desired(
     outside: list[Network] = []
     refused, shared = overlapping({p: answer for p, answer in holders.items() if not answer.toward.refused})
     refused |= covering({place: answer for place, answer in holders.items() if answer.near}, view)
+    if view.settings.flannel_compat and any(peer.vtep_macs for peer in view.peers):
+        # MACs that follow from uids are nobody else's.
+        holders |= _sharing_macs(holders, refused, own)
     unreachable += shared
     for place, answer in holders.items():
         toward = answer.toward
@@ -184,6 +190,24 @@ def _answer(
         outside=not toward.refused and not ranges.cover(cidr),
         near=near(cidr, vantage.view),
     )
+
+
+def _sharing_macs(
+    holders: Mapping[Place, _Answer], refused: Container[Place], own: Toward
+) -> dict[Place, _Answer]:
+    """The answers about blocks that cannot be reached because of their node's MAC, in the place of those that it would do for alone."""
+    entries = [
+        (answer, obj)
+        for place, answer in holders.items()
+        if place not in refused
+        for obj in answer.toward.objects
+        if isinstance(obj, FdbEntry)
+    ]
+    devices = {(obj.name, obj.mac) for obj in own.objects if isinstance(obj, Link) and obj.mac is not None}
+    return {
+        place: holders[place]._replace(toward=Toward(findings=findings), keys=())
+        for place, findings in sharing_macs(entries, devices).items()
+    }
 
 
 def _nat(view: NodeView, outside: tuple[Network, ...], memo: Memo | None) -> NftTable | None:

@@ -18,7 +18,9 @@ PREFIX = "flannel.alpha.coreos.com/"
 UNREADABLE = "unreadable"
 """The backend of a peer whose annotations cannot be understood: it is skipped, not guessed at."""
 
-_DATA = {Family.IPV4: "backend-data", Family.IPV6: "backend-v6-data"}
+BACKEND_DATA = {Family.IPV4: f"{PREFIX}backend-data", Family.IPV6: f"{PREFIX}backend-v6-data"}
+"""Where a VTEP MAC is published, by family of the underlay."""
+
 _PUBLIC = {Family.IPV4: "public-ip", Family.IPV6: "public-ipv6"}
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
 
@@ -34,12 +36,12 @@ def read(peer: Peer, annotations: Mapping[str, str]) -> Peer:
     addresses: list[Address] = []
     problems: list[str] = []
     for family in Family:
-        text = annotations.get(PREFIX + _DATA[family])
+        text = annotations.get(BACKEND_DATA[family])
         if text is None:
             continue
         mac = _vtep_mac(text)
         if mac is None:
-            problems.append(f"annotation {PREFIX}{_DATA[family]}: no usable VtepMAC in {text!r}")
+            problems.append(f"annotation {BACKEND_DATA[family]}: no usable VtepMAC in {text!r}")
             continue
         address = _public_address(annotations, family, problems)
         if address is None:
@@ -48,7 +50,7 @@ def read(peer: Peer, annotations: Mapping[str, str]) -> Peer:
             macs.append((family, mac))
             addresses.append(address)
     if not macs and not problems:
-        problems.append(f"annotation {PREFIX}backend-data is missing")
+        problems.append(f"annotation {BACKEND_DATA[Family.IPV4]} is missing")
     return replace(
         peer,
         backend="vxlan" if macs else UNREADABLE,
@@ -74,7 +76,7 @@ def published(
     wanted = {f"{PREFIX}kube-subnet-manager": "true", f"{PREFIX}backend-type": "vxlan"}
     for family, (mac, address) in tunnels.items():
         # No spaces, VNI first: flanneld splits this text at a restart instead of decoding it.
-        wanted[PREFIX + _DATA[family]] = f'{{"VNI":{vni},"VtepMAC":"{mac}"}}'
+        wanted[BACKEND_DATA[family]] = f'{{"VNI":{vni},"VtepMAC":"{mac}"}}'
         public = _PUBLIC[family]
         wanted[PREFIX + public] = present.get(f"{PREFIX}{public}-overwrite") or str(address)
     return wanted

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from nodeipam_ctl.model import Finding, Severity
+from nodeipam_ctl.model import Finding, NodeUID, Severity
 from nodeipam_ctl.prefixes import Address, Family, Network, contains, family_of, overlaps
+from nodeipam_ctl.routing import flannel
+from nodeipam_ctl.routing.state import FdbEntry
 from nodeipam_ctl.routing.view import NodeView, Peer
 
 
@@ -138,6 +140,45 @@ def overlapping(holders: Mapping[Place, Claim]) -> tuple[dict[Place, Finding], t
     return dropped, tuple(shared)
 
 
+def sharing_macs(
+    entries: Sequence[tuple[Claim, FdbEntry]], own: Container[tuple[str, str]]
+) -> dict[Place, tuple[Finding, ...]]:
+    """Blocks behind a VTEP MAC that is another node's as well, as cloned machines publish it: these get no route.
+
+    The kernel knows one destination for a MAC on a device, so of several nodes only the oldest can be reached. And it drops
+    whatever comes from its own MAC (vxlan_set_mac in drivers/net/vxlan), so a node with ours cannot be reached at all.
+
+    Args:
+        entries: each block that is reached through an FDB entry, with that entry.
+        own: device and MAC of our own tunnels.
+
+    Returns:
+        The blocks without a route; the finding is beside the first of a node's blocks behind the same MAC.
+    """
+    first: dict[tuple[str, str], Claim] = {}
+    contested: dict[tuple[str, str], list[tuple[Claim, FdbEntry]]] = {}
+    for claim, entry in entries:
+        tunnel = entry.dev, entry.mac
+        if first.setdefault(tunnel, claim).peer is not claim.peer or tunnel in own:
+            contested[tunnel] = []
+    for claim, entry in entries if contested else ():
+        if (tunnel := (entry.dev, entry.mac)) in contested:
+            contested[tunnel].append((claim, entry))
+    found: dict[Place, tuple[Finding, ...]] = {}
+    for tunnel, claims in contested.items():
+        ours = tunnel in own
+        owner, kept = min(claims, key=lambda pair: _seniority(pair[0]))
+        lost: dict[NodeUID, list[Claim]] = {}
+        for claim, entry in claims:
+            # Two Node objects of one machine are no dispute: their packets go to the same place.
+            if ours or entry.dst != kept.dst:
+                lost.setdefault(claim.peer.uid, []).append(claim)
+        for some in lost.values():
+            found |= dict.fromkeys((claim.place for claim in some), ())
+            found[some[0].place] = (_shared_mac(some, kept, None if ours else owner.peer),)
+    return found
+
+
 def broken_records(peers: Iterable[Peer]) -> tuple[Finding, ...]:
     """Findings about records that could not be read whole."""
     return tuple(
@@ -182,6 +223,25 @@ def _conflict(loser: Claim, winner: Claim, why: str) -> Finding:
         subject=f"node/{loser.peer.name}",
         message=f"podCIDR {loser.cidr} {whose}, {why}",
         remedy=f"delete and re-create the Node {loser.peer.name} so that it gets a block of its own",
+    )
+
+
+def _shared_mac(lost: Sequence[Claim], entry: FdbEntry, owner: Peer | None) -> Finding:
+    peer, cidrs = lost[0].peer, ", ".join(str(claim.cidr) for claim in lost)
+    whose = (
+        "this node's own as well, and the kernel drops what comes from its own"
+        if owner is None
+        else f"that of node {owner.name} as well, which had it first and keeps it"
+    )
+    return Finding(
+        severity=Severity.ERROR,
+        code="VtepMACShared",
+        subject=f"node/{peer.name}",
+        message=f"VTEP MAC {entry.mac} is {whose}, so no route is made to {cidrs}",
+        remedy=(
+            f"renew /etc/machine-id of {peer.name} if the machine is a clone, remove the Node's annotation "
+            f"{flannel.BACKEND_DATA[family_of(entry.dst)]}, delete the device {entry.dev} there and restart its network agent"
+        ),
     )
 
 

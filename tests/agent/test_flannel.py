@@ -72,3 +72,46 @@ def test_pods_of_both_kinds_of_nodes_reach_each_other(cluster: Cluster) -> None:
     again = cluster.start_agent(ours, "n1", "--backend", "vxlan", "--flannel-compat")
     until(lambda: len(again.lines("node_ready")) == 2, "it is ready again")
     assert again.metric("nodeipam_host_changes_total") == 0
+
+
+def test_of_nodes_with_one_mac_the_older_keeps_its_pods_and_the_next_takes_its_place(
+    cluster: Cluster,
+) -> None:
+    cluster.add("n1", pod_cidrs=("10.244.1.0/24",), addresses=("192.0.2.11",))
+    cluster.add("n2", **N2, annotations=THEIRS)
+    clone = {"pod_cidrs": ("10.244.3.0/24",), "addresses": ("192.0.2.13",)}
+    cloned = {**THEIRS, f"{PREFIX}public-ip": "192.0.2.13"}
+    cluster.add("n3", **clone, annotations=cloned)
+    ours = cluster.segment.host("192.0.2.11/24")
+    agent = cluster.start_agent(ours, "n1", "--backend", "vxlan", "--flannel-compat")
+
+    def state() -> set[str]:
+        shown = (
+            *ours.run("bridge", "fdb", "show", "dev", "flannel.1").splitlines(),
+            *ours.run("ip", "neighbour", "show", "dev", "flannel.1", "nud", "permanent").splitlines(),
+            *ours.run("ip", "route", "show", "dev", "flannel.1").splitlines(),
+        )
+        return {" ".join(line.split()[:3]) for line in shown}
+
+    def reached(number: int) -> set[str]:
+        block = f"10.244.{number}.0"
+        return {
+            f"{THEIR_MAC} dst 192.0.2.1{number}",
+            f"{block} lladdr {THEIR_MAC}",
+            f"{block}/24 via {block}",
+        }
+
+    until(lambda: agent.lines("node_ready"), "it is ready")
+    until(lambda: state() == reached(2), "the older node is reached, and only that one")
+    (said,) = agent.lines("finding")
+    assert (said["code"], said["subject"]) == ("VtepMACShared", "node/n3")
+
+    cluster.remove("n2")
+    until(lambda: state() == reached(3), "the MAC is the other node's now")
+    assert agent.lines("finding_cleared")[-1]["subject"] == "node/n3"
+
+    own = ours.ip("link", "show", "flannel.1")[0]["address"]
+    cloned[f"{PREFIX}backend-data"] = f'{{"VNI":1,"VtepMAC":"{own}"}}'
+    cluster.add("n3", **clone, annotations=cloned)
+    until(lambda: state() == set(), "nothing is sent to a node with our own MAC")
+    assert "is this node's own" in agent.lines("finding")[-1]["message"]
