@@ -5,12 +5,11 @@ A table is looked at only when it exists already: the legacy programs would make
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
 from nodeipam_ctl.errors import Permanent
-from nodeipam_ctl.linux import nftables
+from nodeipam_ctl.linux import nftables, programs
 
 LEGACY = {
     "iptables-legacy": ("ip", Path("/proc/self/net/ip_tables_names")),
@@ -18,8 +17,8 @@ LEGACY = {
 }
 """The programs for the kernel's older tables: which family they are for, and where the kernel names its tables."""
 
+_DENIED = "permission denied: iptables needs CAP_NET_RAW besides CAP_NET_ADMIN"
 _OF_NFT = {"ip": "iptables-nft", "ip6": "ip6tables-nft"}
-_TIMEOUT_S = 10.0
 
 
 def legacy_table_exists(tool: str, table: str) -> bool:
@@ -54,7 +53,7 @@ def saved(tool: str, table: str = "filter") -> list[str]:
     Raises:
         Permanent: the program is missing or fails.
     """
-    return _run([tool, "-w", "-t", table, "-S"], "").splitlines()
+    return _run([tool, "-w", "-t", table, "-S"]).splitlines()
 
 
 def restore(tool: str, lines: Iterable[str], table: str = "filter") -> None:
@@ -67,23 +66,11 @@ def restore(tool: str, lines: Iterable[str], table: str = "filter") -> None:
     _run([f"{tool}-restore", "--noflush", "-w"], text)
 
 
-def _run(command: list[str], text: str) -> str:
-    try:
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-    except FileNotFoundError as exc:
-        raise Permanent(
-            f"{command[0]} is not installed, but its tables are in use: install iptables"
-        ) from exc
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Permanent(f"{command[0]}: {exc}") from exc
-    if done.returncode != 0:
-        raise Permanent(f"{command[0]}: {_reason(done.stderr)}")
-    return done.stdout
-
-
-def _reason(stderr: str) -> str:
-    if "Permission denied" in stderr:
-        return "permission denied: iptables needs CAP_NET_RAW besides CAP_NET_ADMIN"
-    return stderr.strip().partition("\n")[0] or "failed without a word"
+def _run(command: list[str], text: str = "") -> str:
+    name = command[0]
+    missing = f"{name} is not installed, but its tables are in use: install iptables"
+    ended = programs.run(command, text=text, missing=missing)
+    if ended.code:
+        denied = "Permission denied" in ended.stderr
+        raise Permanent(f"{name}: {_DENIED if denied else ended.complaint}")
+    return ended.stdout

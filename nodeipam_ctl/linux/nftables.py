@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import Any
 
 from nodeipam_ctl.errors import Permanent
+from nodeipam_ctl.linux import programs
 from nodeipam_ctl.routing.masquerade import digest
 from nodeipam_ctl.routing.state import NftTable
 
 _SEAL = re.compile(r'\n?\tchain seal \{\n\t\tcomment "wanted=(\w+) listed=(\w+)"\n\t\}\n')
 _CHAIN = re.compile(r"^\s*chain (\S+) \{\n(?:\s*(type [^\n]+))?", re.MULTILINE)
 _SET = re.compile(r"^\s*set (\S+) \{", re.MULTILINE)
-_TIMEOUT_S = 10.0
 
 
 def read_table(family: str, name: str) -> NftTable | None:
@@ -95,12 +94,12 @@ def query(*arguments: str) -> list[dict[str, Any]]:
     Raises:
         Permanent: nft does not work here.
     """
-    done = _run(["-j", *arguments], "")
-    if "No such file or directory" in done.stderr:
+    ended = _run("-j", *arguments)
+    if "No such file or directory" in ended.stderr:
         return []
-    if done.returncode != 0:
-        raise Permanent(f"nft {' '.join(arguments)}: {_reason(done.stderr)}")
-    answer: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
+    if ended.code:
+        raise Permanent(f"nft {' '.join(arguments)}: {_reason(ended)}")
+    answer: list[dict[str, Any]] = json.loads(ended.stdout)["nftables"]
     return answer
 
 
@@ -123,31 +122,27 @@ def available() -> bool:
 
 
 def _list(family: str, name: str) -> str | None:
-    done = _run(["-s", "list", "table", family, name], "")
-    if done.returncode == 0:
-        return done.stdout
-    if "No such file or directory" in done.stderr:
+    ended = _run("-s", "list", "table", family, name)
+    if not ended.code:
+        return ended.stdout
+    if "No such file or directory" in ended.stderr:
         return None
-    raise Permanent(f"nft list table {family} {name}: {_reason(done.stderr)}")
+    raise Permanent(f"nft list table {family} {name}: {_reason(ended)}")
 
 
 def _nft(*arguments: str, text: str = "") -> None:
-    done = _run(list(arguments), text)
-    if done.returncode != 0:
-        raise Permanent(f"nft: {_reason(done.stderr)}")
+    ended = _run(*arguments, text=text)
+    if ended.code:
+        raise Permanent(f"nft: {_reason(ended)}")
 
 
-def _run(arguments: list[str], text: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            ["nft", *arguments], input=text, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
-    except FileNotFoundError as exc:
-        raise Permanent("nft is not installed: install nftables, or use --no-masquerade") from exc
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Permanent(f"nft: {exc}") from exc
+def _run(*arguments: str, text: str = "") -> programs.Ended:
+    return programs.run(
+        ["nft", *arguments],
+        text=text,
+        missing="nft is not installed: install nftables, or use --no-masquerade",
+    )
 
 
-def _reason(stderr: str) -> str:
-    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-    return lines[0].removeprefix("/dev/stdin:") if lines else "failed without a word"
+def _reason(ended: programs.Ended) -> str:
+    return ended.complaint.removeprefix("/dev/stdin:")

@@ -10,7 +10,6 @@ import fcntl
 import os
 import shutil
 import struct
-import subprocess
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from nodeipam_ctl.errors import Permanent
+from nodeipam_ctl.linux import programs
 from nodeipam_ctl.linux.links import Device
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address
@@ -28,7 +28,6 @@ from nodeipam_ctl.routing.tunnels import Wireguard
 _ALIVE_S = 180.0
 """After so long without a handshake a session is over (REJECT_AFTER_TIME of the WireGuard paper, section 6)."""
 
-_TIMEOUT_S = 10.0
 _PEERS_A_CALL = 500
 _TUN = Path("/dev/net/tun")
 _TUNSETIFF, _TUNSETPERSIST = 0x400454CA, 0x400454CB
@@ -115,7 +114,7 @@ def _details(device: str) -> Wireguard | None:
     """Port and public key of a device; None when it is none, or its process does not answer."""
     key = _wg("show", device, "public-key")
     port = _wg("show", device, "listen-port")
-    if key.returncode or port.returncode:
+    if key.code or port.code:
         return None
     return Wireguard(port=int(port.stdout), public_key=key.stdout.strip())
 
@@ -126,8 +125,9 @@ def configure(device: str, key_file: Path, port: int) -> None:
     Raises:
         Permanent: the device does not take them.
     """
-    done = _wg("set", device, "listen-port", str(port), "private-key", str(key_file))
-    _checked(done, f"link {device}")
+    ended = _wg("set", device, "listen-port", str(port), "private-key", str(key_file))
+    # It quotes a file in which there is no key, which may be a key all but for one character.
+    _checked(replace(ended, stderr=ended.stderr.partition(": `")[0]), f"link {device}")
 
 
 def start_userspace(device: str) -> None:
@@ -138,15 +138,16 @@ def start_userspace(device: str) -> None:
     Raises:
         Permanent: wireguard-go or /dev/net/tun is missing, or another process has the device.
     """
+    missing = (
+        f"link {device}: this kernel has no WireGuard and wireguard-go is not installed: "
+        "load the kernel's module wireguard, install wireguard-go, or use another --backend"
+    )
     if shutil.which("wireguard-go") is None:
-        raise Permanent(
-            f"link {device}: this kernel has no WireGuard and wireguard-go is not installed: "
-            "load the kernel's module wireguard, install wireguard-go, or use another --backend"
-        )
+        raise Permanent(missing)
     _make_tun(device)
-    done = _run(["wireguard-go", device], own_session=True)
-    if done.returncode != 0:
-        raise Permanent(f"link {device}: wireguard-go: {_reason(done.stderr)}")
+    ended = programs.run(["wireguard-go", device], missing=missing)
+    if ended.code:
+        raise Permanent(f"link {device}: wireguard-go: {_without_banner(ended).complaint}")
 
 
 def peers(device: str) -> Iterator[WireguardPeer]:
@@ -232,8 +233,8 @@ def _set(device: str, words: Iterable[list[str]]) -> None:
     peers_words = list(words)
     for start in range(0, len(peers_words), _PEERS_A_CALL):
         some = peers_words[start : start + _PEERS_A_CALL]
-        done = _wg("set", device, *(word for peer in some for word in peer))
-        _checked(done, f"link {device}")
+        ended = _wg("set", device, *(word for peer in some for word in peer))
+        _checked(ended, f"link {device}")
 
 
 def _make_tun(device: str) -> None:
@@ -254,9 +255,9 @@ def _make_tun(device: str) -> None:
 
 def _table(device: str, column: str) -> list[tuple[str, str]]:
     """One line a peer: its key and a value."""
-    done = _wg("show", device, column)
-    pairs = (line.partition("\t") for line in done.stdout.splitlines())
-    return [] if done.returncode else [(key, value) for key, _, value in pairs if value]
+    ended = _wg("show", device, column)
+    pairs = (line.partition("\t") for line in ended.stdout.splitlines())
+    return [] if ended.code else [(key, value) for key, _, value in pairs if value]
 
 
 def _allowed(device: str) -> list[tuple[str, str]]:
@@ -271,46 +272,18 @@ def _endpoint(text: str) -> tuple[Address | None, int]:
         return None, 0
 
 
-def _checked(done: subprocess.CompletedProcess[str], subject: str) -> str:
-    if done.returncode != 0:
-        raise Permanent(f"{subject}: wg: {_reason(done.stderr)}")
-    return done.stdout or ""
+def _checked(ended: programs.Ended, subject: str) -> str:
+    if ended.code:
+        raise Permanent(f"{subject}: wg: {ended.complaint}")
+    return ended.stdout
 
 
-def _wg(
-    *arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return _run(["wg", *arguments], stdin=stdin, stdout=stdout)
+def _wg(*arguments: str, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> programs.Ended:
+    missing = "wg is not installed: install wireguard-tools, or use another --backend"
+    return programs.run(["wg", *arguments], missing=missing, stdin=stdin, stdout=stdout)
 
 
-def _run(
-    command: list[str],
-    *,
-    stdin: IO[bytes] | None = None,
-    stdout: IO[bytes] | None = None,
-    own_session: bool = False,
-) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            stdin=stdin or subprocess.DEVNULL,
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd="/",  # what stays must not hold a directory of ours
-            start_new_session=own_session,  # nor die of a Ctrl-C meant for us
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
-    except FileNotFoundError as exc:
-        raise Permanent(
-            f"{command[0]} is not installed: install wireguard-tools, or use another --backend"
-        ) from exc
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Permanent(f"{command[0]}: {exc}") from exc
-
-
-def _reason(stderr: str) -> str:
-    """The last line that is not part of wireguard-go's banner, which it prints on every Linux."""
-    lines = [line.strip() for line in stderr.splitlines() if line.strip() and line.strip()[0] not in "┌│└"]
-    return lines[-1] if lines else "failed without a word"
+def _without_banner(ended: programs.Ended) -> programs.Ended:
+    """wireguard-go prints its errors to standard output, and to standard error a box of advice, on every Linux."""
+    lines = (line.strip() for line in (*ended.stderr.splitlines(), *ended.stdout.splitlines()))
+    return replace(ended, stderr="\n".join(line for line in lines if line[:1] not in ("┌", "│", "└")))

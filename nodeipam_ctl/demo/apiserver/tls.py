@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from nodeipam_ctl.errors import Permanent
+from nodeipam_ctl.linux import programs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +40,16 @@ async def make_authority(addresses: tuple[str, ...]) -> Authority:
     Raises:
         Permanent: openssl is missing or refuses.
     """
-    folder = tempfile.TemporaryDirectory(prefix="nodeipam-tls-")
-    path = Path(folder.name)
+    with ExitStack() as undo:
+        folder = tempfile.TemporaryDirectory(prefix="nodeipam-tls-")
+        undo.callback(folder.cleanup)
+        context = await _certified(Path(folder.name), addresses)
+        undo.pop_all()
+    return Authority(ca_pem=(Path(folder.name) / "ca.crt").read_bytes(), context=context, folder=folder)
+
+
+async def _certified(path: Path, addresses: tuple[str, ...]) -> ssl.SSLContext:
+    """A context with a new server certificate of a new CA; both are in the folder."""
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     await _openssl(
         path,
@@ -62,7 +72,7 @@ async def make_authority(addresses: tuple[str, ...]) -> Authority:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(path / "ca.crt"))
     context.verify_mode = ssl.CERT_OPTIONAL
     context.load_cert_chain(path / "server.crt", path / "server.key")
-    return Authority(ca_pem=(path / "ca.crt").read_bytes(), context=context, folder=folder)
+    return context
 
 
 async def _issue(folder: Path, name: str, subject: str, extensions: str) -> None:
@@ -84,18 +94,12 @@ async def _issue(folder: Path, name: str, subject: str, extensions: str) -> None
 
 
 async def _openssl(folder: Path, *arguments: str) -> None:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            "openssl",
-            *arguments,
-            cwd=folder,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-    except FileNotFoundError as exc:
-        raise Permanent(
-            "openssl is not installed, but TLS was asked for: install openssl or use plain HTTP"
-        ) from exc
-    _, complaint = await process.communicate()
-    if process.returncode:
-        raise Permanent(f"openssl {arguments[0]} failed: {complaint.decode(errors='replace').strip()[-300:]}")
+    ended = await asyncio.to_thread(
+        programs.run,
+        ["openssl", *arguments],
+        directory=folder,
+        missing="openssl is not installed, but TLS was asked for: install openssl or use plain HTTP",
+    )
+    if ended.code:
+        # What is wrong comes last.
+        raise Permanent(f"openssl {arguments[0]} failed: {' '.join(ended.stderr.split())[-300:]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from nodeipam_ctl.demo.apiserver import ApiServer
+from nodeipam_ctl.demo.apiserver.tls import make_authority
 from nodeipam_ctl.errors import Permanent, UsageError
 from tests.demo.apiserver.clients import node
 from tests.demo.apiserver.http import http
@@ -86,6 +88,26 @@ async def test_tls_is_vouched_for_by_the_ca_in_the_kubeconfig() -> None:
             session.get("/api/v1/nodes", headers=headers) as answer,
         ):
             assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "address", "said"),
+    [
+        pytest.param(
+            "/nonexistent", "127.0.0.1", "openssl is not installed, but TLS was asked", id="missing"
+        ),
+        pytest.param(
+            os.environ["PATH"], "nonsense", "openssl x509 failed: .*value=nonsense", id="it refuses"
+        ),
+    ],
+)
+async def test_tls_without_a_working_openssl_is_one_line(
+    path: str, address: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", path)
+    with pytest.raises(Permanent, match=said) as failed:
+        await make_authority((address,))
+    assert "\n" not in str(failed.value)
 
 
 async def test_a_client_certificate_names_its_user(tmp_path: Path) -> None:
