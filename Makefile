@@ -15,10 +15,10 @@ COMPILE := $(UV) pip compile --quiet --universal --python-version 3.11 --generat
 # Without root, tests that need the kernel's root are left out: never skipped in silence.
 MARKS := $(if $(filter 0,$(shell id -u)),,-m "not kernel")
 
-.PHONY: help demo test lint bench format lock clean
+.PHONY: help demo test test-debian lint bench format lock clean
 
 help: ## Say what there is to make
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: .venv/.made ## Show the whole road on this machine; ARGS=--keep leaves it running
 	@scripts/debian-packages demo
@@ -28,6 +28,10 @@ test: .venv/.made ## Run the whole suite; nothing may be skipped
 	@scripts/debian-packages demo test
 	@$(if $(MARKS),echo "not root: tests marked 'kernel' are left out; sudo make test runs all")
 	$(BIN)/pytest -n $(JOBS) --dist loadgroup $(MARKS) $(ARGS)
+
+test-debian: .make/debian/disk ## Run tests on Debian 12's own kernel, emulated; ARGS="tests/agent/test_wireguard.py"
+	@scripts/debian-packages guest
+	scripts/debian-kernel/run pytest -m "" $(ARGS)
 
 lint: .venv/.made ## Check style, types and layers
 	$(BIN)/ruff check
@@ -61,6 +65,9 @@ clean: ## Remove what make and the tools made
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+
+.make/debian/disk: requirements-dev.lock scripts/debian-packages $(addprefix scripts/debian-kernel/,build Dockerfile init nodeipam-ctl) | .venv/.made
+	@scripts/debian-kernel/build
 
 $(UV):
 	@scripts/debian-packages python

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from nodeipam_ctl.linux import nftables
-from nodeipam_ctl.linux.host import Host, Interest, Outcome
+from nodeipam_ctl.linux.dumps import Interest
+from nodeipam_ctl.linux.host import Host, Outcome
 from nodeipam_ctl.plan import diff
 from nodeipam_ctl.routing.backends import devices_of_all, wireguard
 from nodeipam_ctl.routing.desired import owned_files

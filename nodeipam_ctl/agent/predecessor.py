@@ -1,4 +1,4 @@
-"""When do another agent's rules of iptables go from this host (--adopt)? Once ours are in place; and if they return, that agent still runs.
+"""When do another agent's rules of iptables and their sets go from this host (--adopt)? Once ours are in place; and if they return, that agent still runs.
 
 That a predecessor was stopped is the operator's word, and this is where it shows when it is not so: what returns is named and left
 alone then, since two agents that undo each other's work help nobody.
@@ -13,9 +13,10 @@ import structlog
 
 from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.errors import NodeIPAMError
-from nodeipam_ctl.linux import iptables
+from nodeipam_ctl.linux import ipsets, iptables
 from nodeipam_ctl.model import Finding
-from nodeipam_ctl.routing.adopt import PREDECESSORS, removal, replaced_rules, returned, stays
+from nodeipam_ctl.routing.adopt import left_sets, removal, replaced_rules, returned, stays
+from nodeipam_ctl.routing.predecessors import PREDECESSORS
 from nodeipam_ctl.settings import AgentSettings
 
 log = structlog.get_logger(__name__)
@@ -45,6 +46,7 @@ class PredecessorRules:
             if predecessor
             else ()
         )
+        self._sets = left_sets(predecessor, masquerade=settings.masquerade) if predecessor else ()
         self._clock = clock
         self._look_at_s = 0.0
         self._removed = False
@@ -80,6 +82,10 @@ class PredecessorRules:
             if lines:
                 yield tool, table, lines
 
+    def sets(self) -> tuple[str, ...]:
+        """The ipsets that are there and that nothing needs once the rules are gone."""
+        return tuple(filter(ipsets.exists, self._sets))
+
     def _settle(self, present: tuple[_Left, ...]) -> tuple[Finding, ...]:
         if present and self._removed:
             tool, table, lines = present[0]
@@ -87,5 +93,9 @@ class PredecessorRules:
         for tool, table, lines in present:
             iptables.restore(tool, lines, table)
             log.info("predecessor_rules_removed", of=self._name, tool=tool, table=table)
+        # One that somebody else's rule uses stays, and hurts nobody.
+        gone = tuple(filter(ipsets.destroy, self.sets()))
+        if gone:
+            log.info("predecessor_sets_removed", of=self._name, sets=gone)
         self._removed = True
         return ()

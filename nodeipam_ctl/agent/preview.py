@@ -33,12 +33,20 @@ async def plan_text(settings: AgentSettings) -> str:
     reconciler, snapshot = await _observed(settings)
     plan, findings = await asyncio.to_thread(planned, reconciler, snapshot)
     lines = [str(change) for change in plan.changes]
-    left = await asyncio.to_thread(lambda: tuple(PredecessorRules(settings).present()))
-    lines += [
-        f"- {tool} -t {table} {line}" for tool, table, removed in left for line in removed if line[0] == "-"
-    ]
+    lines += await asyncio.to_thread(_left_rules, settings)
     lines += [f"! {finding}" for finding in findings]
     return "\n".join(lines) if lines else "nothing would change"
+
+
+def _left_rules(settings: AgentSettings) -> list[str]:
+    rules = PredecessorRules(settings)
+    lines = [
+        f"- {tool} -t {table} {line}"
+        for tool, table, removed in rules.present()
+        for line in removed
+        if line[0] == "-"
+    ]
+    return lines + [f"- ipset {name}" for name in rules.sets()]
 
 
 async def sysctls_text(settings: AgentSettings) -> str:

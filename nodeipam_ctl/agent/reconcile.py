@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 from nodeipam_ctl.agent import verdict
+from nodeipam_ctl.agent.adoption import Adoption
 from nodeipam_ctl.agent.doubt import Dirty, EntryEvents
 from nodeipam_ctl.agent.lacking import Lacking
 from nodeipam_ctl.agent.passes import SHAPES_FACTS, outdated, raced, withdrawals_apart
 from nodeipam_ctl.errors import NodeIPAMError, NotFound, Permanent, Transient
 from nodeipam_ctl.linux import nftables
-from nodeipam_ctl.linux.host import Host, Interest, Outcome
+from nodeipam_ctl.linux.dumps import Interest
+from nodeipam_ctl.linux.host import Host, Outcome
 from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.plan import diff
 from nodeipam_ctl.prefixes import Address, Network
-from nodeipam_ctl.routing.adopt import PREDECESSORS, leftovers
 from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
 from nodeipam_ctl.routing.contest import contested
 from nodeipam_ctl.routing.desired import Desired, Memo, desired, owned_files
@@ -120,8 +122,9 @@ class Reconciler:
         self.dirty = Dirty()
         self.facts = HostFacts()
         self._wanted = _Wanted(HostState())
-        self._predecessor = PREDECESSORS.get(settings.adopt)
-        self.devices = devices_of_all(settings).union(self._predecessor.devices if self._predecessor else ())
+        self._adoption = Adoption(settings)
+        self._predecessor = self._adoption.predecessor
+        self.devices = devices_of_all(settings)
         self._settings = settings
         self._host = host
         self._backend = backend
@@ -130,8 +133,7 @@ class Reconciler:
         self._lacking = Lacking(settings)
         self._observed: dict[Kind, dict[Key, HostObject]] = {kind: {} for kind in Kind}
         self.entries = EntryEvents(self.dirty, self._observed)
-        self._foreign: tuple[Route, ...] = ()
-        self._leftovers: dict[Key, HostObject] = {}
+        self._foreign: dict[Kind, tuple[HostObject, ...]] = dict.fromkeys(Kind, ())
         self._forward_problem = ""
         self._unread: dict[Kind, str] = {}
         self._sysctls: tuple[str, ...] = ()
@@ -165,6 +167,7 @@ class Reconciler:
                 owned=sum(len(self._observed[kind]) for kind in OF_PEERS),
                 plausible=snapshot.plausible and snapshot.whole,
                 confirmed=self._held if snapshot.lists > self._held_at_list else frozenset(),
+                wanted_routes=state.kinds[Kind.ROUTE],
             )
             self._remember_held(guard.held, snapshot.lists)
             run, withdrawals = withdrawals_apart(guard.run)
@@ -193,7 +196,7 @@ class Reconciler:
             findings=(*findings, *verdict.out_of_reach(outcome.failed, answer.state)),
             retry=bool(self._unread) or any(isinstance(e, Transient | NotFound) for _, e in outcome.failed),
             present={kind: len(objects) for kind, objects in self._observed.items()},
-            foreign=len(self._foreign),
+            foreign=len(self._foreign[Kind.ROUTE]),
             refused=tuple(refused),
             messages=self._host.messages - messages,
             unread=next(iter(self._unread.values()), ""),
@@ -207,12 +210,22 @@ class Reconciler:
         """
         if self.dirty.facts:
             self.dirty.facts = False  # before reading: an event meanwhile must not be forgotten
-            self.facts = self._host.facts(ours=self.devices, own_files=frozenset(owned_files(self._settings)))
+            self.facts = self._host.facts(
+                ours=self.devices,
+                own_files=frozenset(owned_files(self._settings)),
+                left=self._predecessor,
+            )
         view = self.view(snapshot)
         answer = desired(view, self._backend, template=self._template, memo=self._memo)
         self._read(answer)
-        foreign = self._adopt(answer, snapshot)
-        state, conflicts = contested(answer.state, foreign)
+        state, foreign = self._adoption.look(
+            chain.from_iterable(self._foreign.values()),
+            answer,
+            view=view,
+            present=self._observed,
+            whole=snapshot.plausible and snapshot.whole,
+        )
+        state, conflicts = contested(state, foreign)
         for kind in _APART if self._unread else ():
             state = state.replaced(kind, self._observed[kind])
         for kind in answer.keep:
@@ -278,7 +291,7 @@ class Reconciler:
             key_files=(str(wireguard.key_file(self._settings)),) if in_use(self._settings) else (),
             nft_tables=self._nft_tables(),
             forward=self._uses_nft,
-            adopted_protocol=self._predecessor.protocol if self._predecessor else None,
+            left=self._predecessor,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )
         unread: set[Kind] = set()
@@ -304,9 +317,8 @@ class Reconciler:
             wanted = answer.state.kinds[kind]
             present = {key: settled(obj, found.pop(key)) for key, obj in wanted.items() if key in found}
             self._observed[kind] = {**present, **found}
-            if kind is Kind.ROUTE:
-                self._foreign = foreign
-            elif kind is Kind.FORWARD:
+            self._foreign[kind] = foreign
+            if kind is Kind.FORWARD:
                 self._forward_problem = ""
         self.dirty.kinds |= unread  # tried again in the next turn
 
@@ -319,32 +331,15 @@ class Reconciler:
         names = self._predecessor.conflists if self._predecessor else ()
         return tuple(str(self._settings.cni_conf_dir / name) for name in names)
 
-    def _adopt(self, answer: Desired, snapshot: Snapshot) -> tuple[Route, ...]:
-        """Counts what a predecessor left as ours, as soon as it may go; the foreign routes without it."""
-        if self._predecessor is None:
-            return self._foreign
-        left = leftovers(
-            self._foreign,
-            self._predecessor,
-            pod_network=(
-                *snapshot.cluster_cidrs,
-                *(cidr for peer in snapshot.peers for cidr in peer.pod_cidrs),
-            ),
-            wanted=[route for route in answer.state.of_kind(Kind.ROUTE) if isinstance(route, Route)],
-            present=[route for route in self._observed[Kind.ROUTE].values() if isinstance(route, Route)],
-        )
-        self._leftovers = {route.key: route for route in left}
-        return tuple(route for route in self._foreign if route.key not in self._leftovers)
-
     def _all_observed(self) -> dict[Key, HostObject]:
         everything: dict[Key, HostObject] = {}
         for kind in Kind:
             everything |= self._observed[kind]
-        return self._leftovers | everything
+        return self._adoption.leftovers | everything
 
     def _absorb(self, step: Outcome) -> None:
         if self._predecessor and step.done:
-            self.dirty.kinds.add(Kind.ROUTE)
+            self.dirty.kinds |= {Kind.LINK, Kind.ROUTE, Kind.POLICY_RULE}
         for change in step.done:
             if change.after is None:
                 self._observed[change.key.kind].pop(change.key, None)

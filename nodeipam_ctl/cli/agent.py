@@ -11,8 +11,8 @@ from nodeipam_ctl.cli import flags
 from nodeipam_ctl.cli.flags import flag
 from nodeipam_ctl.errors import UsageError
 from nodeipam_ctl.prefixes import Network
-from nodeipam_ctl.routing.adopt import PREDECESSORS
 from nodeipam_ctl.routing.backends import NAMES
+from nodeipam_ctl.routing.predecessors import PREDECESSORS
 from nodeipam_ctl.settings import AgentSettings
 
 

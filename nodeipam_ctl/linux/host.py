@@ -2,59 +2,37 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from itertools import groupby
 from pathlib import Path
 
 from nodeipam_ctl.errors import NodeIPAMError, Permanent
-from nodeipam_ctl.linux import batch, files, forwarding, links, nftables, rtnl, wireguard
+from nodeipam_ctl.linux import batch, dumps, files, forwarding, links, nftables, policy_rules, rtnl, wireguard
+from nodeipam_ctl.linux.dumps import Interest
 from nodeipam_ctl.linux.netlink import KernelError, Request, Socket
 from nodeipam_ctl.plan import Op
 from nodeipam_ctl.prefixes import Address, Network
 from nodeipam_ctl.routing.desired import FORWARDING
+from nodeipam_ctl.routing.predecessors import Predecessor
 from nodeipam_ctl.routing.state import (
     ForwardAccept,
     HostChange,
     HostFile,
     HostObject,
     HostPlan,
-    InterfaceAddress,
     Key,
     KeyFile,
     Kind,
     Link,
     NftTable,
-    Route,
+    PolicyRule,
     Sysctl,
 )
 from nodeipam_ctl.routing.view import HostFacts, UnderlayLink
-from nodeipam_ctl.settings import ROUTE_PROTOCOL
 
-_ENOENT, _EOPNOTSUPP = 2, 95
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interest:
-    """What of the host concerns us: our devices, our table, and the names of our files and settings.
-
-    Attributes:
-        forward: chains that drop forwarded packets matter.
-        wanted: destinations of which foreign routes matter to us.
-        adopted_protocol: foreign routes of this protocol matter wherever they go; None for none.
-    """
-
-    devices: frozenset[str] = frozenset()
-    table: int = 254
-    sysctls: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    key_files: tuple[str, ...] = ()
-    nft_tables: tuple[tuple[str, str], ...] = ()
-    forward: bool = False
-    wanted: frozenset[rtnl.PackedDestination] = frozenset()
-    adopted_protocol: int | None = None
+_EOPNOTSUPP = 95
 
 
 @dataclass(slots=True, kw_only=True)
@@ -98,14 +76,24 @@ class Host:
         """Gives the socket back; nothing on the host changes."""
         self._socket.close()
 
-    def facts(self, *, ours: frozenset[str], own_files: frozenset[str]) -> HostFacts:
+    def facts(
+        self, *, ours: frozenset[str], own_files: frozenset[str], left: Predecessor | None = None
+    ) -> HostFacts:
         """Devices, addresses and settings as they are.
+
+        Args:
+            ours: names of our devices.
+            own_files: our files.
+            left: whose devices are no underlay either.
 
         Raises:
             KernelBusy: the kernel's tables never stood still.
             Permanent: there is no key in the WireGuard key file.
         """
         self._read_devices()
+        theirs = {
+            name for name, device in self._devices.items() if left is not None and left.owns(device.link)
+        }
         held: dict[int, list[tuple[Address, int]]] = {}
         for message in self._socket.dump(rtnl.RTM_GETADDR, rtnl.address_dump()):
             found = rtnl.decode_address(message.body)
@@ -120,7 +108,8 @@ class Host:
                     up=device.link.up and device.carrier,
                     addresses=tuple(address for address, _ in held.get(device.index, ())),
                     subnets=_subnets(held.get(device.index, ())),
-                    ours=name in ours,
+                    ours=name in ours or name in theirs,
+                    left=name in theirs - ours,
                 )
                 for name, device in self._devices.items()
                 if not device.loopback
@@ -159,13 +148,13 @@ class Host:
             )
         )
 
-    def read(self, kind: Kind, interest: Interest) -> tuple[dict[Key, HostObject], tuple[Route, ...]]:
-        """The objects of one kind that are ours, and the foreign routes to destinations we want.
+    def read(self, kind: Kind, interest: Interest) -> tuple[dict[Key, HostObject], tuple[HostObject, ...]]:
+        """The objects of one kind that are ours, and those of others that concern us.
 
         Raises:
             NodeIPAMError: the kernel or a file cannot be read.
         """
-        foreign: tuple[Route, ...] = ()
+        foreign: tuple[HostObject, ...] = ()
         found: Iterable[HostObject | None]
         match kind:
             case Kind.SYSCTL:
@@ -177,12 +166,17 @@ class Host:
                     for name, device in self._devices.items()
                     if name in interest.devices
                 )
+                foreign = tuple(
+                    device.link
+                    for name, device in self._devices.items()
+                    if name not in interest.devices and interest.left and interest.left.owns(device.link)
+                )
             case Kind.ADDRESS:
-                found = self._addresses(interest.devices)
+                found = dumps.addresses(self._socket, self.indexes(interest.devices))
             case Kind.NEIGHBOUR:
-                found = self._entries(interest.devices, socket.AF_UNSPEC, rtnl.decode_neighbour)
+                found = dumps.neighbours(self._socket, self.indexes(interest.devices))
             case Kind.FDB:
-                found = self._entries(interest.devices, rtnl.AF_BRIDGE, rtnl.decode_fdb)
+                found = dumps.fdb_entries(self._socket, self.indexes(interest.devices))
             case Kind.PEER:
                 found = (peer for name in self._wireguards(interest) for peer in wireguard.peers(name))
             case Kind.ALLOWED_IP:
@@ -190,7 +184,11 @@ class Host:
             case Kind.KEY_FILE:
                 found = (wireguard.read_key_file(Path(path)) for path in interest.key_files)
             case Kind.ROUTE:
-                found, foreign = self._routes(interest)
+                found, foreign = dumps.routes(self._socket, self._names(), interest)
+            case Kind.POLICY_RULE:
+                found = ()
+                if interest.left and interest.left.policy_table is not None:
+                    foreign = dumps.policy_rules(self._socket, interest.left.policy_table)
             case Kind.FILE:
                 found = (files.read_file(Path(path)) for path in interest.files)
             case Kind.NFT_TABLE:
@@ -248,6 +246,9 @@ class Host:
                     else:
                         _require_essentials(outcome, file)
                         files.write_file(file)
+                case PolicyRule() as rule:
+                    assert change.op is Op.REMOVE, "we make no policy rules"
+                    self._request([policy_rules.removal(rule)])
                 case NftTable() as table:
                     if change.op is Op.REMOVE:
                         nftables.delete_table(table.family, table.name)
@@ -332,51 +333,10 @@ class Host:
 
     def indexes(self, devices: frozenset[str]) -> dict[int, str]:
         """Those of the devices that exist, by index, as they were read last."""
-        return self._name_of(devices)
+        return {device.index: name for name, device in self._devices.items() if name in devices}
 
-    def _name_of(self, only: frozenset[str] | None = None) -> dict[int, str]:
-        return {d.index: name for name, d in self._devices.items() if only is None or name in only}
-
-    def _addresses(self, devices: frozenset[str]) -> Iterator[InterfaceAddress]:
-        name_of = self._name_of(devices)
-        if not name_of:
-            return
-        for message in self._socket.dump(rtnl.RTM_GETADDR, rtnl.address_dump()):
-            found = rtnl.decode_address(message.body)
-            if found is not None and found[0] in name_of and not found[1].is_link_local:
-                yield InterfaceAddress(dev=name_of[found[0]], address=found[1], prefix_length=found[2])
-
-    def _entries(
-        self,
-        devices: frozenset[str],
-        family: int,
-        decode: Callable[[memoryview, Mapping[int, str]], HostObject | None],
-    ) -> Iterator[HostObject | None]:
-        name_of = self._name_of(devices)
-        for index in name_of:
-            for message in self._socket.dump(rtnl.RTM_GETNEIGH, rtnl.neighbour_dump(family, index)):
-                yield decode(message.body, name_of)
-
-    def _routes(self, interest: Interest) -> tuple[list[HostObject], tuple[Route, ...]]:
-        name_of = self._name_of()
-        ours: list[HostObject] = []
-        foreign: list[Route] = []
-        for family in (socket.AF_INET, socket.AF_INET6):
-            try:
-                messages = self._socket.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, interest.table))
-                for message in messages:
-                    protocol = rtnl.route_protocol(message.body)
-                    mine = protocol == ROUTE_PROTOCOL
-                    concerns_us = mine or protocol == interest.adopted_protocol
-                    if not concerns_us and rtnl.route_destination(message.body) not in interest.wanted:
-                        continue
-                    route = rtnl.decode_route(message.body, name_of)
-                    if route is not None:
-                        (ours if mine else foreign).append(route)
-            except KernelError as exc:
-                if exc.code != _ENOENT:  # the table does not exist before its first route
-                    raise
-        return ours, tuple(foreign)
+    def _names(self) -> dict[int, str]:
+        return {device.index: name for name, device in self._devices.items()}
 
 
 def _require_essentials(outcome: Outcome, file: HostFile) -> None:

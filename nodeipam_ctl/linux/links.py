@@ -18,6 +18,7 @@ from nodeipam_ctl.linux.netlink import (
     nested,
 )
 from nodeipam_ctl.linux.rtnl import address
+from nodeipam_ctl.prefixes import Address
 from nodeipam_ctl.routing.state import Link
 from nodeipam_ctl.routing.tunnels import Vxlan
 
@@ -32,7 +33,9 @@ _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO = 1, 3, 4, 18
 _INFO_KIND, _INFO_DATA = 1, 2
 _VXLAN_ID, _VXLAN_LINK, _VXLAN_LOCAL, _VXLAN_LEARNING, _VXLAN_PORT = 1, 3, 4, 7, 15
 _VXLAN_LOCAL6, _VXLAN_EXTERNAL, _VXLAN_GPE = 17, 25, 27
+_IPTUN_REMOTE = 3
 _IFF_UP, _IFF_LOOPBACK, _IFF_LOWER_UP = 0x1, 0x8, 0x10000
+_IP_IN_IP = ("ipip", "ip6tnl")
 _ARPHRD_NONE = 0xFFFE
 _EPERM = 1
 _NO_DEVICE = 0x7FFFFFFF
@@ -76,6 +79,9 @@ def decode_link(body: memoryview) -> Device | None:
             mac=mac.hex(":") if mac is not None and len(mac) == 6 and hardware != _ARPHRD_NONE else None,
             up=bool(flags & _IFF_UP),
             vxlan=_vxlan(attributes(info[_INFO_DATA])) if kind == "vxlan" and _INFO_DATA in info else None,
+            far_end=_far_end(attributes(info[_INFO_DATA]))
+            if kind in _IP_IN_IP and _INFO_DATA in info
+            else None,
         ),
         carrier=bool(flags & _IFF_LOWER_UP),
         loopback=bool(flags & _IFF_LOOPBACK),
@@ -160,6 +166,12 @@ def must_recreate(before: Link, after: Link) -> bool:
 
 def _text(value: memoryview) -> str:
     return bytes(value).rstrip(b"\0").decode(errors="replace")
+
+
+def _far_end(data: dict[int, memoryview]) -> Address | None:
+    remote = data.get(_IPTUN_REMOTE)
+    found = address(bytes(remote)) if remote is not None else None
+    return None if found is None or found.is_unspecified else found
 
 
 def _vxlan(data: dict[int, memoryview]) -> Vxlan:

@@ -1,8 +1,9 @@
-"""What did flannel, kube-router or kindnet leave on this host, and when may it go? Only on the operator's word (--adopt).
+"""What may go of the things that flannel, kube-router or kindnet left on this host, and when? Only on the operator's word (--adopt).
 
-A predecessor's routes carry no mark of their own, only a protocol that others use as well; so a route counts as left over when
-its protocol fits, it goes through a gateway or the predecessor's own device, and its destination lies in the pod network.
-Its route to a podCIDR goes when ours is in the kernel, not before.
+Nodes are taken over one by one, and pods on all of them are to reach each other meanwhile. So a route goes when ours to the same
+podCIDR is in the kernel and the node there understands what we send; until then, and for a node that we cannot reach, it stays. A
+device goes when no route is left on it and no node is left that may still send to it: one that has not said that it runs our agent.
+Policy rules go when the masquerade is ours.
 
 Of its rules in iptables, those go that ours stand in for: what masquerades, when we do, and what accepts forwarded packets, when we
 do. Chains of network policies and of Services (KUBE-NWPLCY-*, KUBE-POD-FW-*, KUBE-ROUTER-INPUT, -FORWARD, -OUTPUT, -SERVICES) are not
@@ -11,139 +12,170 @@ ours to judge: without them, what a policy denies would be let through.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Network, contains
-from nodeipam_ctl.routing.state import Route, RouteType
-from nodeipam_ctl.settings import ROUTE_PROTOCOL
-
-_BOOT, _KUBE_ROUTER = (
-    3,
-    17,
-)  # rtnetlink protocols: `ip route add` without a word, and kube-router's own choice
+from nodeipam_ctl.routing.host_state import HostState
+from nodeipam_ctl.routing.predecessors import LeftRules, Predecessor
+from nodeipam_ctl.routing.state import HostObject, Key, Kind, Link, PolicyRule, Route, RouteType
+from nodeipam_ctl.routing.view import NodeView, Peer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LeftRules:
-    """Rules of iptables that another agent makes in one table.
+class Takeover:
+    """What a predecessor left, and what becomes of it now.
 
     Attributes:
-        hook: the kernel's own chain in which they stand, or in which the jump to `chain` stands.
-        chain: its own chain; empty for none.
-        marks: what a rule in `hook` contains, as `iptables -S` prints it, when it is one of them.
+        going: may go at once.
+        idle: devices that nobody seems to need any more.
+        first: podCIDRs to which its route, and none of ours, leads until the node there understands us.
+        others: routes that are not the predecessor's.
     """
 
-    table: str
-    hook: str
-    chain: str = ""
-    marks: tuple[str, ...] = ()
+    going: tuple[HostObject, ...] = ()
+    idle: tuple[Link, ...] = ()
+    first: frozenset[Network] = frozenset()
+    others: tuple[Route, ...] = ()
+
+    def screened(self, wanted: HostState) -> HostState:
+        """What is wanted, without routes to podCIDRs that its routes lead to for now."""
+        if not self.first:
+            return wanted
+        kept = {
+            key: obj
+            for key, obj in wanted.kinds[Kind.ROUTE].items()
+            if not (isinstance(obj, Route) and obj.dst in self.first)
+        }
+        return wanted.replaced(Kind.ROUTE, kept)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Predecessor:
-    """How another agent's leftovers are recognised.
-
-    Attributes:
-        devices: its devices, whatever stands on them included.
-        conflists: its files in the CNI directory.
-        nft_tables: family and name.
-        rules: in iptables, of either kind and family.
-    """
-
-    protocol: int
-    devices: tuple[str, ...] = ()
-    conflists: tuple[str, ...] = ()
-    nft_tables: tuple[tuple[str, str], ...] = ()
-    rules: tuple[LeftRules, ...] = ()
-
-
-PREDECESSORS = {
-    "flannel": Predecessor(
-        protocol=_BOOT,
-        devices=("flannel.1", "flannel-v6.1"),
-        conflists=("10-flannel.conf", "10-flannel.conflist"),
-        nft_tables=(("ip", "flannel-ipv4"), ("ip6", "flannel-ipv6")),
-        # Before 0.20 its rules stood in the kernel's chains themselves.
-        rules=(
-            LeftRules(
-                table="nat",
-                hook="POSTROUTING",
-                chain="FLANNEL-POSTRTG",
-                marks=('-m comment --comment "flanneld masq"',),
-            ),
-            LeftRules(
-                table="filter",
-                hook="FORWARD",
-                chain="FLANNEL-FWD",
-                marks=('-m comment --comment "flanneld forward"',),
-            ),
-        ),
-    ),
-    "kube-router": Predecessor(
-        protocol=_KUBE_ROUTER,
-        conflists=("10-kuberouter.conf", "10-kuberouter.conflist"),
-        rules=(
-            LeftRules(
-                table="nat",
-                hook="POSTROUTING",
-                marks=(
-                    "-m set --match-set kube-router-pod-subnets src",
-                    "-m set --match-set inet6:kube-router-pod-subnets src",
-                ),
-            ),
-            LeftRules(
-                table="filter",
-                hook="FORWARD",
-                marks=(
-                    '-i kube-bridge -m comment --comment "allow outbound traffic from pods"',
-                    '-o kube-bridge -m comment --comment "allow inbound traffic to pods"',
-                    '--comment "allow outbound node port traffic on node interface with which node ip is associated"',
-                ),
-            ),
-        ),
-    ),
-    "kindnet": Predecessor(
-        protocol=_BOOT,
-        conflists=("10-kindnet.conflist",),
-        nft_tables=(("inet", "kindnet-ipmasq"),),
-        rules=(LeftRules(table="nat", hook="POSTROUTING", chain="KIND-MASQ-AGENT"),),
-    ),
-}
-
-
-def leftovers(
-    routes: Iterable[Route],
+def takeover(
+    found: Iterable[HostObject],
     predecessor: Predecessor,
     *,
-    pod_network: Iterable[Network],
-    wanted: Iterable[Route],
-    present: Iterable[Route],
-) -> tuple[Route, ...]:
-    """The predecessor's routes that may go now.
+    view: NodeView,
+    wanted: HostState,
+    present: Mapping[Kind, Mapping[Key, HostObject]],
+) -> Takeover:
+    """Sorts what was found of the predecessor's.
 
     Args:
-        routes: foreign routes of the host.
+        found: routes of others, and the devices and policy rules that are the predecessor's.
         predecessor: whose they may be.
-        pod_network: the ranges of the ClusterCIDRs and the podCIDRs of all nodes.
-        wanted: the routes that we want.
-        present: the routes of ours that the kernel has.
+        view: what this node sees.
+        wanted: what this host should have.
+        present: what of ours it has.
     """
-    ranges = tuple(pod_network)
-    needed = {route.dst for route in wanted if route.type is RouteType.UNICAST}
-    covered = {
-        route.dst for route in present if route.type is RouteType.UNICAST and route.protocol == ROUTE_PROTOCOL
-    }
-    return tuple(
-        route
-        for route in routes
-        if route.protocol == predecessor.protocol
-        and route.type is RouteType.UNICAST
-        and (route.via is not None or route.dev in predecessor.devices)
-        and any(contains(pool, route.dst) for pool in ranges)
-        and (route.dst in covered or route.dst not in needed)
+    objects = tuple(found)
+    devices = [obj for obj in objects if isinstance(obj, Link)]
+    routes = [obj for obj in objects if isinstance(obj, Route)]
+    ranges = (*view.cluster_cidrs, *(view.own.pod_cidrs if view.own else ()))
+    holders: dict[Network, Peer] = {}
+    its = [route for route in routes if _left(route, predecessor, {device.name for device in devices})]
+    if its:
+        holders = {cidr: peer for peer in view.peers for cidr in peer.pod_cidrs}
+        its = [route for route in its if route.dst in holders or _inside(route.dst, ranges)]
+    keys = {route.key for route in its}
+    going: list[HostObject] = [*_in_the_way(devices, wanted, present)]
+    if not view.settings.masquerade or _masquerades(wanted, present):
+        rules = (obj for obj in objects if isinstance(obj, PolicyRule))
+        going += (rule for rule in rules if _inside(rule.source, ranges))
+    first: frozenset[Network] = frozenset()
+    if its:
+        first = _not_understood(its, holders, view, wanted)
+        covered = set(_destinations(present[Kind.ROUTE].values())) - first
+        lacking = (
+            set() if _elsewhere(view) else {*_destinations(wanted.of_kind(Kind.ROUTE)), *holders} - covered
+        )
+        going += (
+            route
+            for route in its
+            if route.dst not in lacking and not any(contains(route.dst, cidr) for cidr in lacking)
+        )
+    used = {route.dev for route in its}
+    return Takeover(
+        going=tuple(going),
+        idle=tuple(d for d in devices if d.name not in used and not _may_send(d, view)),
+        first=first,
+        others=tuple(route for route in routes if route.key not in keys),
     )
+
+
+def runs_ours(peer: Peer) -> bool:
+    """Whether a node says that our agent runs on it."""
+    return bool(peer.runs or peer.public_key)
+
+
+def _elsewhere(view: NodeView) -> bool:
+    """Packets find their way without us and without what the predecessor left, and nodes say nothing about it."""
+    return view.settings.backend == "none"
+
+
+def _left(route: Route, predecessor: Predecessor, devices: Collection[str]) -> bool:
+    return (
+        route.protocol == predecessor.protocol
+        and route.type is RouteType.UNICAST
+        and (route.via is not None or route.dev in devices)
+    )
+
+
+def _masquerades(wanted: HostState, present: Mapping[Kind, Mapping[Key, HostObject]]) -> bool:
+    ours = wanted.kinds[Kind.NFT_TABLE].keys()
+    return bool(ours) and ours <= present[Kind.NFT_TABLE].keys()
+
+
+def _not_understood(
+    its: Iterable[Route], holders: Mapping[Network, Peer], view: NodeView, wanted: HostState
+) -> frozenset[Network]:
+    """Where a packet would leave in a tunnel of ours to a node that knows nothing of it; flannel's own form is known to flannel."""
+    if view.settings.flannel_compat:
+        return frozenset()
+    tunnels = {link.name for link in wanted.of_kind(Kind.LINK) if isinstance(link, Link)}
+    tunnelled = {
+        obj.dst for obj in wanted.of_kind(Kind.ROUTE) if isinstance(obj, Route) and obj.dev in tunnels
+    }
+    return frozenset(
+        route.dst
+        for route in its
+        if route.dst in tunnelled and route.dst in holders and not runs_ours(holders[route.dst])
+    )
+
+
+def _in_the_way(
+    devices: Iterable[Link], wanted: HostState, present: Mapping[Kind, Mapping[Key, HostObject]]
+) -> Iterator[Link]:
+    """Devices that keep one of ours from coming up cannot wait for it: the same port, and the same VNI or another kind of VXLAN."""
+    coming = [
+        link.vxlan
+        for key, link in wanted.kinds[Kind.LINK].items()
+        if key not in present[Kind.LINK] and isinstance(link, Link) and link.vxlan
+    ]
+    for device in devices:
+        theirs = device.vxlan
+        if theirs and any(
+            theirs.port == ours.port and (ours.external or ours.vni == theirs.vni) for ours in coming
+        ):
+            yield device
+
+
+def _may_send(device: Link, view: NodeView) -> bool:
+    """Whether a node may still send to a device: any node to flannel's, only the one at its far end to a tunnel of kube-router's."""
+    return not _elsewhere(view) and any(
+        peer.pod_cidrs
+        and not runs_ours(peer)
+        and (device.far_end is None or device.far_end in peer.addresses)
+        for peer in view.peers
+    )
+
+
+def _inside(cidr: Network, ranges: tuple[Network, ...]) -> bool:
+    return any(contains(pool, cidr) for pool in ranges)
+
+
+def _destinations(objects: Iterable[HostObject]) -> Iterator[Network]:
+    return (obj.dst for obj in objects if isinstance(obj, Route) and obj.type is RouteType.UNICAST)
 
 
 def replaced_rules(
@@ -175,6 +207,12 @@ def removal(saved: Iterable[str], left: LeftRules) -> tuple[str, ...]:
     if left.chain and f"-N {left.chain}" in lines:
         return (f":{left.chain} - [0:0]", *rules, f"-X {left.chain}")
     return tuple(rules)
+
+
+def left_sets(predecessor: Predecessor, *, masquerade: bool) -> tuple[str, ...]:
+    """The predecessor's ipsets that nothing needs once its rules are gone."""
+    going = replaced_rules(predecessor, masquerade=masquerade, forward_accept=True)
+    return tuple(name for left in going for name in left.sets)
 
 
 def stays(name: str, reason: str) -> Finding:

@@ -244,6 +244,9 @@ def _settings(view: NodeView, holders: Iterable[Place]) -> Iterator[Sysctl]:
         # Direct one way and through a tunnel the other, while nodes differ: strict checking would drop one of them.
         if any(found is not None and found[0].name == device for found in map(view.underlay, Family)):
             yield Sysctl(name=f"net/ipv4/conf/{device}/rp_filter", value="2")
+    for link in view.facts.links:
+        if link.left:  # the other node still sends by it, and is answered another way
+            yield Sysctl(name=f"net/ipv4/conf/{link.name}/rp_filter", value="2")
     limit = view.facts.neighbour_limit
     if limit is not None and limit < 2 * len(view.peers):
         # Every next hop is a neighbour; a full table means packets lost at random.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nodeipam_ctl.model import Finding, Severity
@@ -27,7 +28,14 @@ class Guarded:
     held: HostPlan
 
 
-def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset[Key]) -> Guarded:
+def guarded(
+    plan: HostPlan,
+    *,
+    owned: int,
+    plausible: bool,
+    confirmed: frozenset[Key],
+    wanted_routes: Iterable[Key] = (),
+) -> Guarded:
     """Holds a mass removal until the same keys are unwanted after a second complete list.
 
     A list of nodes without this one, or with a part that nobody understood yet, is not the whole truth: then every removal waits.
@@ -37,17 +45,15 @@ def guarded(plan: HostPlan, *, owned: int, plausible: bool, confirmed: frozenset
         owned: how many counted objects of ours the host has now.
         plausible: the feed's list may be the whole truth.
         confirmed: keys whose removal was held before and that a later complete list did not bring back.
+        wanted_routes: what leads to the same destination as one of these is replaced, not missing.
     """
-    coming = {_destination(c.key) for c in plan.changes if c.op is Op.ADD and c.key.kind is Kind.ROUTE}
     fresh = {
-        c.key
-        for c in plan.changes
-        if c.op is Op.REMOVE
-        and c.key.kind in OF_PEERS
-        and c.key not in confirmed
-        # Only its metric changes: the new one is made first.
-        and not (c.key.kind is Kind.ROUTE and _destination(c.key) in coming)
+        c.key for c in plan.changes if c.op is Op.REMOVE and c.key.kind in OF_PEERS and c.key not in confirmed
     }
+    if fresh and not (plausible and len(fresh) <= MOST_REMOVALS):
+        # Another metric, or a predecessor's route: ours is made first.
+        lasting = {_destination(key) for key in wanted_routes}
+        fresh -= {key for key in fresh if key.kind is Kind.ROUTE and _destination(key) in lasting}
     few = len(fresh) <= MOST_REMOVALS or len(fresh) <= MOST_SHARE * owned
     if not fresh or (few and plausible):
         return Guarded(run=plan, held=Plan())

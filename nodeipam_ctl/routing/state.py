@@ -1,4 +1,4 @@
-"""What is on a host, or should be: links, addresses, neighbours, FDB entries, WireGuard peers, routes, sysctls, nft tables, files.
+"""What is on a host, or should be: links, addresses, neighbours, FDB entries, WireGuard peers, routes and their rules, sysctls, nft tables, files.
 
 Desired and observed share these types, so a plan is `plan.diff` of two mappings. Every object has a `key`, which says what
 the kernel calls the same object, and a text form, which is what `--plan` prints. The order of the kinds is the order of
@@ -33,6 +33,7 @@ class Kind(StrEnum):
     PEER = "peer"
     ALLOWED_IP = "allowed ip"
     ROUTE = "route"
+    POLICY_RULE = "policy rule"
     NFT_TABLE = "nft table"
     FORWARD = "forward accept"
     FILE = "file"
@@ -115,6 +116,27 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyRule:
+    """A rule that sends packets from some sources by another table (`ip rule`). We make none, and remove a predecessor's."""
+
+    source: Network
+    table: int
+    priority: int
+
+    @property
+    def key(self) -> Key:
+        """All of it: the kernel takes the first that matches what it is told to remove."""
+        return Key(
+            Kind.POLICY_RULE,
+            self.table,
+            (self.source.network_address.packed, self.source.prefixlen, self.priority),
+        )
+
+    def __str__(self) -> str:
+        return f"policy rule {self.priority}: from {self.source} lookup {self.table}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """A network device of ours: its name is the mark of ownership.
 
@@ -122,6 +144,7 @@ class Link:
         mac: None when the device has none (GPE) or any will do.
         vxlan: None for a device that is not VXLAN.
         wireguard: None for a device that is not WireGuard, or whose userspace process does not answer.
+        far_end: where a tunnel of IP in IP leads, when it leads to one address; ours are none.
     """
 
     name: str
@@ -131,6 +154,7 @@ class Link:
     up: bool = True
     vxlan: Vxlan | None = None
     wireguard: Wireguard | None = None
+    far_end: Address | None = None
 
     @property
     def key(self) -> Key:
@@ -358,6 +382,7 @@ HostObject = (
     | WireguardPeer
     | AllowedIP
     | Route
+    | PolicyRule
     | NftTable
     | ForwardAccept
     | HostFile

@@ -49,7 +49,8 @@ class UnderlayLink:
     Attributes:
         up: administratively up and, if it has a carrier, with carrier.
         subnets: what its addresses make on-link.
-        ours: our own overlay device, which is never an underlay.
+        ours: our own overlay device or a predecessor's, which is never an underlay.
+        left: a predecessor's, to which other nodes may still send.
     """
 
     name: str
@@ -59,6 +60,7 @@ class UnderlayLink:
     addresses: tuple[Address, ...] = ()
     subnets: tuple[Network, ...] = ()
     ours: bool = False
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

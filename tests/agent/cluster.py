@@ -19,6 +19,7 @@ from nodeipam_ctl.demo.apiserver.errors import ApiError
 from nodeipam_ctl.demo.apiserver.resources import Resource
 from nodeipam_ctl.demo.apiserver.writes import WriteOptions
 from tests.linux.namespaces import Namespace, Segment, python
+from tests.patience import PATIENCE
 
 T = TypeVar("T")
 
@@ -98,7 +99,7 @@ class Agent:
     def stop(self, number: int = signal.SIGTERM, timeout_s: float = 5.0) -> int:
         """Ends it; its exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout_s)
+        return self.process.wait(timeout_s * PATIENCE)
 
 
 class Cluster:
@@ -266,6 +267,6 @@ def until(condition: Callable[[], object], what: str, *, timeout_s: float = 10.0
     """Waits for a real kernel and a real process; the seconds it took."""
     began_s = time.monotonic()
     while not condition():
-        assert time.monotonic() - began_s < timeout_s, f"waited in vain until {what}"
+        assert time.monotonic() - began_s < timeout_s * PATIENCE, f"waited in vain until {what}"
         time.sleep(0.01)
     return time.monotonic() - began_s

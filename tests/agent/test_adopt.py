@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,13 +14,13 @@ import pytest
 
 from nodeipam_ctl.agent.predecessor import PredecessorRules
 from nodeipam_ctl.linux import iptables
-from nodeipam_ctl.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, Request, Socket, attribute, nested
 from nodeipam_ctl.settings import AgentSettings
 from tests.agent.cluster import Cluster, until
 from tests.agent.test_forwarding import Pair
 from tests.agent.test_masquerade import pool
 from tests.agent.test_tools import nodeipam_ctl
 from tests.linux.namespaces import Namespace
+from tests.linux.sets import make_set
 
 pytestmark = pytest.mark.kernel
 
@@ -71,6 +70,37 @@ def test_takes_over_routes_and_files_of_a_predecessor(
     assert again.metric("nodeipam_host_changes_total") == 0
 
 
+def test_a_node_that_we_cannot_reach_keeps_its_way_and_a_policy_rule_goes(cluster: Cluster) -> None:
+    cluster.install_crds()
+    cluster.apply(pool("default", "10.244.0.0/16"))
+    cluster.add("n1", pod_cidrs=("10.244.1.0/24",), addresses=("192.0.2.11",))
+    cluster.add("n2", pod_cidrs=("10.244.2.0/24",), addresses=("192.0.2.12",))
+    cluster.add("n3", pod_cidrs=("10.244.3.0/24",), addresses=("198.51.100.13",))
+    host = cluster.segment.host("192.0.2.11/24")
+    host.sh("""
+        ip route add 10.244.2.0/24 via 192.0.2.12 proto 17
+        ip route add 10.244.3.0/24 via 192.0.2.1 proto 17
+        ip rule add from 10.244.1.0/24 lookup 77
+        ip rule add from 10.244.1.0/24 lookup 78
+        ip rule add from 203.0.113.0/24 lookup 77
+        ip rule add from 10.244.1.0/24 iif lo lookup 77
+    """)
+    agent = cluster.start_agent(host, "n1", "--adopt", "kube-router", "--audit-period", "1")
+    until(lambda: agent.lines("node_ready"), "it is ready")
+    theirs = "10.244.3.0/24 via 192.0.2.1 dev eth0 proto 17"
+    assert [line.strip() for line in host.run("ip", "route", "show", "proto", "17").splitlines()] == [
+        theirs.removesuffix(" proto 17")
+    ]
+    assert [line.split(":\t")[1].strip() for line in host.run("ip", "rule").splitlines()[1:-2]] == [
+        "from 10.244.1.0/24 iif lo lookup 77",
+        "from 203.0.113.0/24 lookup 77",
+        "from 10.244.1.0/24 lookup 78",
+    ]
+    assert agent.metric("nodeipam_unroutable_peers") == 1
+    cluster.remove("n3")
+    until(lambda: not host.run("ip", "route", "show", "proto", "17"), "the way to a node that left goes")
+
+
 _FLANNEL = """
     {tool} -t nat -N FLANNEL-POSTRTG
     {tool} -t nat -A POSTROUTING -m comment --comment "flanneld masq" -j FLANNEL-POSTRTG
@@ -106,22 +136,6 @@ _OTHERS = """
 _V4 = {"pods": "10.244.0.0/16", "multicast": "224.0.0.0/4", "set": ""}
 _V6 = {"pods": "fd00:244::/48", "multicast": "ff00::/8", "set": "inet6:"}
 _TOOLS = {"iptables-nft": _V4, "iptables-legacy": _V4, "ip6tables-nft": _V6, "ip6tables-legacy": _V6}
-
-
-def make_set(host: Namespace, name: str, family: int) -> None:
-    """An ipset, as kube-router makes it; without the program (nfnetlink, subsystem 6, command 2)."""
-    with host.entered(), Socket(12) as kernel:
-        body = struct.pack("=BBH", family, 0, 0) + b"".join(
-            (
-                attribute(1, b"\7"),
-                attribute(2, name.encode() + b"\0"),
-                attribute(3, b"hash:net\0"),
-                attribute(4, b"\0"),
-                attribute(5, bytes([family])),
-                nested(7),
-            )
-        )
-        kernel.request(Request(6 << 8 | 2, NLM_F_CREATE | NLM_F_EXCL, body))
 
 
 def rules(host: Namespace) -> dict[str, list[str]]:
@@ -162,8 +176,16 @@ def test_removes_a_predecessors_rules_of_either_kind_and_no_others(
     shown = nodeipam_ctl(host, "agent", *flags, "--feed", "nodes", "--adopt", name, "--plan").stdout
     assert all(f"\n- {tool} -t nat -D POSTROUTING " in shown for tool in _TOOLS)
 
+    assert ("\n- ipset inet6:kube-router-pod-subnets\n" in shown) is (name == "kube-router")
+
     agent = cluster.start_agent(host, "n1", "--adopt", name)
     until(lambda: rules(host) == before, "they are gone, and only they")
+    if name == "kube-router":
+        until(lambda: agent.lines("predecessor_sets_removed"), "nothing used its sets any more")
+    (told,) = agent.lines("predecessor_sets_removed") or [{"sets": []}]
+    assert told["sets"] == (
+        ["kube-router-pod-subnets", "inet6:kube-router-pod-subnets"] if name == "kube-router" else []
+    )
     events = [json.loads(text)["event"] for text in agent.log().splitlines()]
     assert events.index("host_changed") < events.index("predecessor_rules_removed"), "ours were there first"
     agent.stop()

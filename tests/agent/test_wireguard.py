@@ -1,4 +1,7 @@
-"""WireGuard between real hosts: pods reach each other encrypted, keys stay secret, and what dies comes back."""
+"""WireGuard between real hosts: pods reach each other encrypted, keys stay secret, and what dies comes back.
+
+The device is the kernel's where these tests run on a kernel that has WireGuard, and wireguard-go's elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -8,120 +11,23 @@ import socket
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Any, Self
 
 import pytest
 
-from nodeipam_ctl.routing.wireguard_keys import ANNOTATION
 from tests.agent.cluster import Agent, Cluster, until
-from tests.linux.machine import Machine, end
+from tests.agent.wireguard_lab import ADDRESSES, DEVICE, SECRET, Lab, pings, pod
+from tests.linux.machine import end
 from tests.linux.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
 
-DEVICE = "nictl-wg"
-ADDRESSES = {name: (f"192.0.2.1{name[1]}", f"fd00:10::1{name[1]}") for name in ("n1", "n2", "n3")}
 SOMEBODY = "c29tZWJvZHkncyBwdWJsaWMga2V5LCAzMiBieXRlcy4="
-SECRET = b"nodeipam-secret!"  # as long as `ping -p` takes
 SINKS = (
     "unreachable 10.244.1.0/24 metric 4278198272",
     "unreachable fd00:244:0:1::/64 dev lo metric 4278198272 pref medium",
 )
-
-
-class Lab:
-    """Nodes on one segment, some of them with a machine and an agent."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
-        self.machines: dict[str, Machine] = {}
-        self.agents: dict[str, Agent] = {}
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._stack.close()
-
-    def register(self, name: str, key: str = "", **fields: Any) -> None:
-        """Puts a Node into the API, or changes it."""
-        number = name[1]
-        annotations = {ANNOTATION: key} if key else {}
-        given = {
-            "pod_cidrs": (f"10.244.{number}.0/24", f"fd00:244:0:{number}::/64"),
-            "addresses": ADDRESSES[name],
-        } | fields
-        self.cluster.add(name, annotations=annotations, **given)
-
-    def start(self, *names: str, flags: tuple[str, ...] = ()) -> None:
-        """Registers nodes, boots their machines, and starts agents; each "pod" is an address on the loopback."""
-        for name in names:
-            self.register(name)
-        for name in names:
-            machine = self.machines[name] = self._stack.enter_context(Machine())
-            four, six = ADDRESSES[name]
-            self.cluster.segment.attach(machine, "eth0", f"{four}/24", f"{six}/64")
-            for address in pod(name):
-                machine.run(
-                    "ip", "address", "add", address, "dev", "lo", *(["nodad"] if ":" in address else [])
-                )
-            self.agent(name, *flags)
-        for name in names:
-            until(self.agents[name].conflist.exists, f"{name} is ready")
-            until(partial(self.key, name), f"{name} publishes its key")
-
-    def agent(self, name: str, *flags: str) -> Agent:
-        state = self.cluster.directory(name) / "state"
-        self.agents[name] = self.cluster.start_agent(
-            self.machines[name],
-            name,
-            "--backend",
-            "wireguard",
-            "--state-dir",
-            str(state),
-            *flags,
-        )
-        return self.agents[name]
-
-    def key(self, name: str) -> str:
-        """What the Node publishes."""
-        key: str = self.cluster.read(name)["metadata"].get("annotations", {}).get(ANNOTATION, "")
-        return key
-
-    def key_file(self, name: str) -> Path:
-        return self.cluster.directory(name) / "state" / "wireguard.key"
-
-    def peers(self, name: str) -> dict[str, str]:
-        """Networks of each peer of a device, as `wg` prints them."""
-        text = self.machines[name].run("wg", "show", DEVICE, "allowed-ips", check=False)
-        return dict(line.split("\t") for line in text.splitlines())
-
-    def process(self, name: str) -> int:
-        """wireguard-go's pid on its machine; 0 when it is dead."""
-        found = self.machines[name].run("pidof", "wireguard-go", check=False).split()
-        return int(found[0]) if found else 0
-
-    def connected(self, *names: str) -> None:
-        """Waits until the nodes know each other's keys, and have routes to each other."""
-        keys = {name: self.key(name) for name in names}
-        until(
-            lambda: all(set(keys.values()) - {keys[name]} <= set(self.peers(name)) for name in names),
-            "the nodes know each other",
-        )
-        for name in names:
-            blocks = {
-                block
-                for n in set(names) - {name}
-                for block in (f"10.244.{n[1:]}.0/24", f"fd00:244:0:{n[1:]}::/64")
-            }
-            until(
-                lambda: blocks <= {r.split()[0] for r in self.machines[name].routes()},  # noqa: B023
-                f"{name} has routes to the others",
-            )
 
 
 @pytest.fixture
@@ -130,18 +36,8 @@ def lab(cluster: Cluster) -> Iterator[Lab]:
         yield made
 
 
-def pod(name: str) -> tuple[str, str]:
-    return f"10.244.{name[1]}.10", f"fd00:244:0:{name[1]}::10"
-
-
 def says(agent: Agent, text: str) -> bool:
     return text in agent.log()
-
-
-def pings(host: Namespace, source: str, target: str, *more: str) -> bool:
-    return " 0% packet loss" in host.run(
-        "ping", "-c", "1", "-W", "2", "-p", SECRET.hex(), "-I", source, *more, target, check=False
-    )
 
 
 @contextmanager
@@ -260,9 +156,10 @@ def test_peers_come_move_and_go_and_broken_ones_hurt_nobody_else(lab: Lab) -> No
 
 
 def test_a_killed_process_comes_back_and_no_packet_takes_another_way_meanwhile(lab: Lab) -> None:
-    lab.start("n1", "n2")
+    lab.start("n1", "n2", userspace=True)
     lab.connected("n1", "n2")
     machine, before = lab.machines["n1"], lab.process("n1")
+    assert before, "a working device is left to wireguard-go, also where the kernel could have it"
     assert pings(machine, pod("n1")[0], pod("n2")[0])
     routes = machine.routes()
     machine.run("kill", "-9", str(before))
@@ -273,6 +170,17 @@ def test_a_killed_process_comes_back_and_no_packet_takes_another_way_meanwhile(l
     (link,) = machine.ip("link", "show", DEVICE)
     assert link["mtu"] == 1420
     assert machine.routes() == routes
+
+
+def test_a_deleted_device_comes_back_with_its_key_and_peers(lab: Lab) -> None:
+    lab.start("n1", "n2")
+    lab.connected("n1", "n2")
+    machine, key, kind = lab.machines["n1"], lab.key("n1"), lab.kind("n1")
+    routes, peers = machine.routes(), lab.peers("n1")
+    machine.run("ip", "link", "delete", DEVICE)
+    until(lambda: machine.routes() == routes, "the routes are there again")
+    until(lambda: pings(machine, pod("n1")[0], pod("n2")[0]), "pods reach each other again")
+    assert (lab.key("n1"), lab.kind("n1"), lab.peers("n1")) == (key, kind, peers)
 
 
 def test_a_restart_changes_nothing_and_a_stop_leaves_forwarding(lab: Lab) -> None:

@@ -1,5 +1,7 @@
 """How does the image come to be where there is no container engine? Its Dockerfile, done in Debian roots.
 
+`python -m tests.charts.roots DOCKERFILE CONTEXT ROOT` makes one from a Dockerfile of a single stage (scripts/debian-kernel).
+
 Everything runs in mount and PID namespaces of its own (`unshare`), so a killed test leaves no mount and no process.
 """
 
@@ -11,12 +13,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.charts.dockerfile import Copy, Env, Run, Stage, Step, Workdir, context
+from tests.charts.dockerfile import Copy, Env, Run, Stage, Step, Workdir, context, stages
 
 _SUITE = "bookworm"
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -169,3 +172,9 @@ def _call(argv: Sequence[str], *, environment: Mapping[str, str] | None = None) 
         f"{shlex.join(argv)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     )
     return done.stdout
+
+
+if __name__ == "__main__":
+    _dockerfile, _source, _into = map(Path, sys.argv[1:])
+    (_stage,) = stages(_dockerfile.read_text())
+    build(_stage, _into, source=_source, built={})

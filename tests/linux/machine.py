@@ -11,6 +11,7 @@ import subprocess
 from pathlib import Path
 
 from tests.linux.namespaces import Namespace
+from tests.patience import PATIENCE
 
 _START = "ip link set lo up; mount -t tmpfs tmpfs /run; echo ready; exec sleep infinity"
 
@@ -49,4 +50,4 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGTERM, timeout_s:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     for child in children:
         os.kill(int(child), number)
-    process.wait(timeout_s)
+    process.wait(timeout_s * PATIENCE)

@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
+from tests.patience import PATIENCE
+
 _CLONE_NEWNET = 0x40000000
 _DYING = ("setpriv", "--pdeathsig", "KILL")
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -52,7 +54,12 @@ class Namespace:
     def run(self, *command: str, stdin: str | None = None, check: bool = True) -> str:
         """Runs a command in here and gives its output; its error text is part of the failure."""
         done = subprocess.run(
-            self.inside(*command), input=stdin, capture_output=True, text=True, timeout=30, check=False
+            self.inside(*command),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=30 * PATIENCE,
+            check=False,
         )
         assert not check or done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import re
+import struct
 from ipaddress import ip_address
 
 import pytest
 
 from nodeipam_ctl.linux import links
-from nodeipam_ctl.linux.netlink import KernelError, Socket
+from nodeipam_ctl.linux.netlink import KernelError, Socket, attribute, nested
 from nodeipam_ctl.routing.state import Link
 from nodeipam_ctl.routing.tunnels import Vxlan
 from tests.linux.namespaces import Namespace
@@ -66,3 +67,25 @@ def test_what_the_kernel_refuses_is_explained(script: str, link: Link, code: int
     error = refusal(script, link)
     assert error.code == code
     assert re.search(said, str(error))
+
+
+@pytest.mark.parametrize(
+    ("kind", "remote", "expected"),
+    [
+        pytest.param("ipip", "198.51.100.13", "198.51.100.13", id="IPv4 in IPv4"),
+        pytest.param("ip6tnl", "2001:db8::13", "2001:db8::13", id="IPv6 in IPv6"),
+        pytest.param("ipip", "0.0.0.0", None, id="to any address"),
+        pytest.param("gre", "198.51.100.13", None, id="another kind, whose attributes mean something else"),
+    ],
+)
+def test_reads_where_a_tunnel_leads(kind: str, remote: str, expected: str | None) -> None:
+    # struct ifinfomsg, IFLA_IFNAME, IFLA_MTU, IFLA_LINKINFO with the kind and IFLA_IPTUN_REMOTE (linux/if_tunnel.h).
+    body = (
+        struct.pack("=BxHiII", 0, 768, 7, 1, 0)
+        + attribute(3, b"tun-x\0")
+        + attribute(4, struct.pack("=I", 1480))
+        + nested(18, attribute(1, kind.encode() + b"\0"), nested(2, attribute(3, ip_address(remote).packed)))
+    )
+    found = links.decode_link(memoryview(body))
+    assert found is not None
+    assert found.link.far_end == (ip_address(expected) if expected else None)

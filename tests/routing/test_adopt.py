@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from nodeipam_ctl.routing.adopt import PREDECESSORS, removal, replaced_rules
+from nodeipam_ctl.routing.adopt import removal, replaced_rules
+from nodeipam_ctl.routing.predecessors import PREDECESSORS
 
 _KUBE_ROUTER_NAT = (
     "-A POSTROUTING -m set --match-set {0}kube-router-pod-subnets src -m set ! --match-set {0}kube-router-pod-subnets dst"

@@ -46,7 +46,10 @@ def test_does_not_take_another_metric_for_a_removal() -> None:
         made = (Route(dst=network, dev="eth0", metric=metric) for network in networks)
         return {route.key: route for route in made}
 
-    answer = guarded(diff(routes(101), routes(100)), owned=50, plausible=True, confirmed=frozenset())
+    wanted = routes(101)
+    answer = guarded(
+        diff(wanted, routes(100)), owned=50, plausible=True, confirmed=frozenset(), wanted_routes=wanted
+    )
 
     assert (len(answer.run), len(answer.held)) == (100, 0)
 

@@ -1,0 +1,112 @@
+"""Do pods of two nodes reach each other without a lost packet while one after the other is taken over from flannel?"""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.agent.cluster import Agent, Cluster, until
+from tests.agent.test_forwarding import Pair
+from tests.linux.namespaces import Namespace
+
+pytestmark = pytest.mark.kernel
+
+_PREFIX = "flannel.alpha.coreos.com/"
+_MACS = {1: "de:ad:be:ef:00:01", 2: "de:ad:be:ef:00:02"}
+
+
+@pytest.fixture
+def pair(cluster: Cluster) -> Iterator[Pair]:
+    with ExitStack() as stack:
+        yield Pair(cluster, stack)
+
+
+def as_flannel_leaves_it(host: Namespace, number: int, vni: int) -> None:
+    """What flanneld's vxlan backend has made on one of two nodes."""
+    peer, dev = 3 - number, f"flannel.{vni}"
+    host.sh(f"""
+        sysctl -qw net.ipv4.ip_forward=1
+        ip link add {dev} address {_MACS[number]} type vxlan id {vni} dev eth0 local 192.0.2.1{number} dstport 8472 nolearning
+        ip address add 10.244.{number}.0/32 dev {dev}
+        ip link set {dev} mtu 1450 up
+        sysctl -qw net.ipv4.conf.{dev.replace(".", "/")}.rp_filter=1
+        ip neighbour add 10.244.{peer}.0 lladdr {_MACS[peer]} dev {dev} nud permanent
+        bridge fdb add {_MACS[peer]} dev {dev} dst 192.0.2.1{peer} self permanent
+        ip route add 10.244.{peer}.0/24 via 10.244.{peer}.0 dev {dev} onlink
+    """)
+
+
+class Pinging:
+    """Pods ping each other, from both ends, two hundred times a second."""
+
+    def __init__(self, pair: Pair, directory: Path) -> None:
+        self._said = [directory / f"ping-{number}" for number in (1, 2)]
+        self._all = []
+        for number, (pod, said) in enumerate(zip(pair.pods, self._said, strict=True), 1):
+            ping = pod.inside("ping", "-n", "-i", "0.005", f"10.244.{3 - number}.10")
+            with said.open("w") as out:
+                self._all.append(subprocess.Popen(ping, stdout=out))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        for process in self._all:
+            process.kill()
+            process.wait()
+
+    def lost(self) -> list[list[int]]:
+        """The numbers that never came back from each end, but for those behind the last that did."""
+        for process in self._all:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=10)
+        answered = [
+            {int(n) for n in re.findall(r"icmp_seq=(\d+) ttl", said.read_text())} for said in self._said
+        ]
+        return [sorted(set(range(1, max(numbers))) - numbers) for numbers in answered]
+
+
+@pytest.mark.parametrize(
+    ("vni", "flags"),
+    [
+        pytest.param(1, ("--backend", "host-gw"), id="to host-gw"),
+        pytest.param(1, ("--backend", "vxlan-gpe"), id="to vxlan-gpe"),
+        pytest.param(1, ("--backend", "vxlan", "--vxlan-vni", "9"), id="to vxlan with another VNI"),
+        pytest.param(4096, ("--backend", "host-gw"), id="with Windows' VNI, to host-gw"),
+    ],
+)
+def test_no_packet_is_lost_while_nodes_leave_flannel_one_by_one(
+    pair: Pair, tmp_path: Path, vni: int, flags: tuple[str, ...]
+) -> None:
+    for number, host in enumerate(pair.hosts, 1):
+        as_flannel_leaves_it(host, number, vni)
+    assert pair.ping()
+    agents: list[Agent] = []
+    with Pinging(pair, tmp_path) as pinging:
+        for number, host in enumerate(pair.hosts, 1):
+            agent = pair.cluster.start_agent(
+                host, f"n{number}", "--adopt", "flannel", "--audit-period", "1", *flags
+            )
+            agents.append(agent)
+            until(lambda: agents[-1].lines("node_ready"), "it is ready")
+            if number == 1:
+                assert f"flannel.{vni}" in host.run("ip", "link"), "n2 sends by it still"
+        until(
+            lambda: "flannel" not in "".join(h.run("ip", "link") for h in pair.hosts),
+            "its devices are gone",
+            timeout_s=30,
+        )
+        assert pinging.lost() == [[], []]
+    for number, host in enumerate(pair.hosts, 1):
+        (route,) = [line for line in host.routes() if line.startswith(f"10.244.{3 - number}.0/24")]
+        assert "flannel" not in route
+    assert all(
+        "Route" not in line for agent in agents for line in agent.log().splitlines() if "finding" in line
+    )
