@@ -1,24 +1,27 @@
-"""Do pods of two nodes reach each other without a lost packet while one after the other is taken over from flannel?"""
+"""Do pods of two nodes reach each other without a lost packet while one after the other is taken over from another agent?"""
 
 from __future__ import annotations
 
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Self
 
 import pytest
 
+from nodeipam_ctl.routing.predecessors import tunnel_names
 from tests.agent.cluster import Agent, Cluster, until
 from tests.agent.test_forwarding import Pair
 from tests.linux.namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
 
-_PREFIX = "flannel.alpha.coreos.com/"
+_TUNNELS = pytest.mark.debian_kernel
+"""IP in IP is missing in some kernels."""
 _MACS = {1: "de:ad:be:ef:00:01", 2: "de:ad:be:ef:00:02"}
 
 
@@ -40,6 +43,22 @@ def as_flannel_leaves_it(host: Namespace, number: int, vni: int) -> None:
         ip neighbour add 10.244.{peer}.0 lladdr {_MACS[peer]} dev {dev} nud permanent
         bridge fdb add {_MACS[peer]} dev {dev} dst 192.0.2.1{peer} self permanent
         ip route add 10.244.{peer}.0/24 via 10.244.{peer}.0 dev {dev} onlink
+    """)
+
+
+def as_kube_router_leaves_it(host: Namespace, number: int, _: int) -> None:
+    """What kube-router makes on one of two nodes with `--overlay-type=full`."""
+    peer = 3 - number
+    far_end = f"192.0.2.1{peer}"
+    tunnel = tunnel_names(ip_address(far_end))[0]
+    host.sh(f"""
+        sysctl -qw net.ipv4.ip_forward=1
+        ip tunnel add {tunnel} mode ipip local 192.0.2.1{number} remote {far_end}
+        ip link set {tunnel} up
+        sysctl -qw net.ipv4.conf.{tunnel}.rp_filter=1
+        ip route add {far_end} dev {tunnel} table 77
+        ip rule add from 10.244.{number}.0/24 lookup 77
+        ip route add 10.244.{peer}.0/24 dev {tunnel} src 192.0.2.1{number} proto 17
     """)
 
 
@@ -73,33 +92,48 @@ class Pinging:
         return [sorted(set(range(1, max(numbers))) - numbers) for numbers in answered]
 
 
+def left(host: Namespace) -> list[str]:
+    """The predecessor's devices."""
+    return [link["ifname"] for link in host.ip("link") if link["ifname"].startswith(("flannel", "tun-"))]
+
+
+_LEFT: dict[str, Callable[[Namespace, int, int], None]] = {
+    "flannel": as_flannel_leaves_it,
+    "kube-router": as_kube_router_leaves_it,
+}
+
+
 @pytest.mark.parametrize(
-    ("vni", "flags"),
+    ("name", "vni", "flags"),
     [
-        pytest.param(1, ("--backend", "host-gw"), id="to host-gw"),
-        pytest.param(1, ("--backend", "vxlan-gpe"), id="to vxlan-gpe"),
-        pytest.param(1, ("--backend", "vxlan", "--vxlan-vni", "9"), id="to vxlan with another VNI"),
-        pytest.param(4096, ("--backend", "host-gw"), id="with Windows' VNI, to host-gw"),
+        pytest.param("flannel", 1, ("--backend", "host-gw"), id="flannel to host-gw"),
+        pytest.param("flannel", 1, ("--backend", "vxlan-gpe"), id="flannel to vxlan-gpe"),
+        pytest.param("flannel", 1, ("--backend", "vxlan", "--vxlan-vni", "9"), id="flannel to another VNI"),
+        pytest.param("flannel", 4096, ("--backend", "host-gw"), id="flannel with Windows' VNI to host-gw"),
+        *(
+            pytest.param("kube-router", 0, ("--backend", to), id=f"kube-router to {to}", marks=_TUNNELS)
+            for to in ("host-gw", "vxlan", "vxlan-gpe")
+        ),
     ],
 )
-def test_no_packet_is_lost_while_nodes_leave_flannel_one_by_one(
-    pair: Pair, tmp_path: Path, vni: int, flags: tuple[str, ...]
+def test_no_packet_is_lost_while_nodes_are_taken_over_one_by_one(
+    pair: Pair, tmp_path: Path, name: str, vni: int, flags: tuple[str, ...]
 ) -> None:
     for number, host in enumerate(pair.hosts, 1):
-        as_flannel_leaves_it(host, number, vni)
+        _LEFT[name](host, number, vni)
     assert pair.ping()
     agents: list[Agent] = []
     with Pinging(pair, tmp_path) as pinging:
         for number, host in enumerate(pair.hosts, 1):
             agent = pair.cluster.start_agent(
-                host, f"n{number}", "--adopt", "flannel", "--audit-period", "1", *flags
+                host, f"n{number}", "--adopt", name, "--audit-period", "1", *flags
             )
             agents.append(agent)
             until(lambda: agents[-1].lines("node_ready"), "it is ready")
             if number == 1:
-                assert f"flannel.{vni}" in host.run("ip", "link"), "n2 sends by it still"
+                assert left(host), "n2 sends by it still"
         until(
-            lambda: "flannel" not in "".join(h.run("ip", "link") for h in pair.hosts),
+            lambda: not any(map(left, pair.hosts)),
             "its devices are gone",
             timeout_s=30,
         )
@@ -107,6 +141,8 @@ def test_no_packet_is_lost_while_nodes_leave_flannel_one_by_one(
     for number, host in enumerate(pair.hosts, 1):
         (route,) = [line for line in host.routes() if line.startswith(f"10.244.{3 - number}.0/24")]
         assert "flannel" not in route
+        assert "tun-" not in route
+        assert "lookup 77" not in host.run("ip", "rule")
     assert all(
         "Route" not in line for agent in agents for line in agent.log().splitlines() if "finding" in line
     )
