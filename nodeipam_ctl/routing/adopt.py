@@ -1,9 +1,9 @@
 """What may go of the things that flannel, kube-router or kindnet left on this host, and when? Only on the operator's word (--adopt).
 
 Nodes are taken over one by one, and pods on all of them are to reach each other meanwhile. So a route goes when ours to the same
-podCIDR is in the kernel and the node there understands what we send; until then, and for a node that we cannot reach, it stays. A
-device goes when no route is left on it and no node is left that may still send to it: one that has not said that it runs our agent.
-Policy rules go when the masquerade is ours.
+podCIDR is in the kernel and the node there takes what we send; until then, and for a node that we cannot reach, it stays. A device
+goes when no route is left on it and no node is left that may still send to it: this node and every other one have said that they
+run our agent. Policy rules go when the masquerade is ours.
 
 Of its rules in iptables, those go that ours stand in for: what masquerades, when we do, and what accepts forwarded packets, when we
 do. Chains of network policies and of Services (KUBE-NWPLCY-*, KUBE-POD-FW-*, KUBE-ROUTER-INPUT, -FORWARD, -OUTPUT, -SERVICES) are not
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Network, contains
 from nodeipam_ctl.routing.host_state import HostState
+from nodeipam_ctl.routing.peers import Place
 from nodeipam_ctl.routing.predecessors import LeftRules, Predecessor
 from nodeipam_ctl.routing.state import HostObject, Key, Kind, Link, PolicyRule, Route, RouteType
 from nodeipam_ctl.routing.view import NodeView, Peer
@@ -30,7 +31,7 @@ class Takeover:
     Attributes:
         going: may go at once.
         idle: devices that nobody seems to need any more.
-        first: podCIDRs to which its route, and none of ours, leads until the node there understands us.
+        first: podCIDRs to which its route, and none of ours, leads until the node there takes what we send.
         others: routes that are not the predecessor's.
     """
 
@@ -70,13 +71,16 @@ def takeover(
     """
     objects = tuple(found)
     devices = [obj for obj in objects if isinstance(obj, Link)]
+    names = {device.name for device in devices}
     routes = [obj for obj in objects if isinstance(obj, Route)]
     ranges = (*view.cluster_cidrs, *(view.own.pod_cidrs if view.own else ()))
     holders: dict[Network, Peer] = {}
-    its = [route for route in routes if _left(route, predecessor, {device.name for device in devices})]
+    its = [route for route in routes if _left(route, predecessor, names)]
     if its:
         holders = {cidr: peer for peer in view.peers for cidr in peer.pod_cidrs}
-        its = [route for route in its if route.dst in holders or _inside(route.dst, ranges)]
+        its = [
+            route for route in its if route.dev in names or route.dst in holders or _inside(route.dst, ranges)
+        ]
     keys = {route.key for route in its}
     going: list[HostObject] = [*_in_the_way(devices, wanted, present)]
     if not view.settings.masquerade or _masquerades(wanted, present):
@@ -84,20 +88,14 @@ def takeover(
         going += (rule for rule in rules if _inside(rule.source, ranges))
     first: frozenset[Network] = frozenset()
     if its:
-        first = _not_understood(its, holders, view, wanted)
-        covered = set(_destinations(present[Kind.ROUTE].values())) - first
-        lacking = (
-            set() if _elsewhere(view) else {*_destinations(wanted.of_kind(Kind.ROUTE)), *holders} - covered
-        )
-        going += (
-            route
-            for route in its
-            if route.dst not in lacking and not any(contains(route.dst, cidr) for cidr in lacking)
+        first = _not_taken(its, names, holders, view, wanted)
+        going += _covered(
+            its, holders, view, wanted, set(_destinations(present[Kind.ROUTE].values())) - first
         )
     used = {route.dev for route in its}
     return Takeover(
         going=tuple(going),
-        idle=tuple(d for d in devices if d.name not in used and not _may_send(d, view)),
+        idle=tuple(d for d in devices if d.name not in used and _heard_of(view) and not _may_send(d, view)),
         first=first,
         others=tuple(route for route in routes if route.key not in keys),
     )
@@ -126,21 +124,55 @@ def _masquerades(wanted: HostState, present: Mapping[Kind, Mapping[Key, HostObje
     return bool(ours) and ours <= present[Kind.NFT_TABLE].keys()
 
 
-def _not_understood(
-    its: Iterable[Route], holders: Mapping[Network, Peer], view: NodeView, wanted: HostState
+def _not_taken(
+    its: Iterable[Route],
+    devices: Collection[str],
+    holders: Mapping[Network, Peer],
+    view: NodeView,
+    wanted: HostState,
 ) -> frozenset[Network]:
-    """Where a packet would leave in a tunnel of ours to a node that knows nothing of it; flannel's own form is known to flannel."""
+    """Where a packet of ours would be lost at a node on which our agent does not run yet: it may be let in by the way of before only.
+
+    Of a tunnel of ours such a node knows nothing, and what comes plainly it drops where it would answer through a tunnel of the
+    predecessor's and checks sources strictly (rp_filter 1). flannel's own form is known to flannel.
+    """
     if view.settings.flannel_compat:
         return frozenset()
     tunnels = {link.name for link in wanted.of_kind(Kind.LINK) if isinstance(link, Link)}
     tunnelled = {
-        obj.dst for obj in wanted.of_kind(Kind.ROUTE) if isinstance(obj, Route) and obj.dev in tunnels
+        obj.dst: obj.dev in tunnels
+        for obj in wanted.of_kind(Kind.ROUTE)
+        if isinstance(obj, Route) and obj.dev
     }
     return frozenset(
         route.dst
         for route in its
-        if route.dst in tunnelled and route.dst in holders and not runs_ours(holders[route.dst])
+        if route.dst in tunnelled
+        and (tunnelled[route.dst] or route.dev in devices)
+        and route.dst in holders
+        and not runs_ours(holders[route.dst])
     )
+
+
+def _covered(
+    its: Iterable[Route],
+    holders: Iterable[Network],
+    view: NodeView,
+    wanted: HostState,
+    covered: set[Network],
+) -> Iterator[Route]:
+    """Those of its routes in which there is no podCIDR to which none of ours leads."""
+    its = tuple(its)
+    lengths = {(route.dst.version, route.dst.prefixlen) for route in its}
+    lacking: set[Place] = set()
+    for cidr in () if _elsewhere(view) else {*_destinations(wanted.of_kind(Kind.ROUTE)), *holders} - covered:
+        # What lies around it, in every size that a route has: thousands of routes and of podCIDRs are not compared one by one.
+        lacking.update(
+            Place.around(cidr, length)
+            for version, length in lengths
+            if version == cidr.version and length <= cidr.prefixlen
+        )
+    return (route for route in its if Place.of(route.dst) not in lacking)
 
 
 def _in_the_way(
@@ -155,9 +187,18 @@ def _in_the_way(
     for device in devices:
         theirs = device.vxlan
         if theirs and any(
-            theirs.port == ours.port and (ours.external or ours.vni == theirs.vni) for ours in coming
+            theirs.port == ours.port
+            and (ours.external or ours.vni == theirs.vni)
+            # Each family has sockets of its own; a device without an address has one of each.
+            and (not ours.local or not theirs.local or ours.local.version == theirs.local.version)
+            for ours in coming
         ):
             yield device
+
+
+def _heard_of(view: NodeView) -> bool:
+    """Whether others could hear that our agent runs here: as long as they could not, their packets come the way of before."""
+    return _elsewhere(view) or bool(view.formerly or (view.own and view.own.public_key))
 
 
 def _may_send(device: Link, view: NodeView) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple, Protocol, TypeVar
 
 from nodeipam_ctl.model import Finding, NodeUID, Severity
@@ -23,6 +24,13 @@ class Place(NamedTuple):
     def of(cls, cidr: Network) -> Place:
         """The place of a podCIDR."""
         return cls(cidr.version, cidr.prefixlen, int(cidr.network_address))
+
+    @classmethod
+    def around(cls, inner: Network | Address, prefix_length: int) -> Place:
+        """The place of the block of a size in which a podCIDR or an address lies."""
+        first = inner if isinstance(inner, IPv4Address | IPv6Address) else inner.network_address
+        shift = first.max_prefixlen - prefix_length
+        return cls(first.version, prefix_length, int(first) >> shift << shift)
 
 
 class Claim(Protocol):
@@ -88,8 +96,7 @@ def covering(nearby: Mapping[Place, Claim], view: NodeView) -> dict[Place, Findi
             for version, length in lengths:
                 if version != address.version:
                     continue
-                shift = address.max_prefixlen - length
-                place = Place(version, length, int(address) >> shift << shift)
+                place = Place.around(address, length)
                 claim = nearby.get(place)
                 if claim is None or place in found or claim.peer == peer or not _on_link(address, view):
                     continue
@@ -124,11 +131,10 @@ def overlapping(holders: Mapping[Place, Claim]) -> tuple[dict[Place, Finding], t
     if len(lengths) == len({version for version, _ in lengths}):
         return dropped, ()  # one size of each family, as nearly always
     for place, claim in holders.items():
-        rest = claim.cidr.max_prefixlen
         for version, length in sorted(lengths):
             if version != place.version or length >= place.prefix_length:
                 continue
-            around = Place(version, length, place.network >> (rest - length) << (rest - length))
+            around = Place.around(claim.cidr, length)
             other = holders.get(around)
             if other is None or other.peer == claim.peer:
                 continue

@@ -17,6 +17,7 @@ from nodeipam_ctl.routing.predecessors import tunnel_names
 from tests.agent.cluster import Agent, Cluster, until
 from tests.agent.test_forwarding import Pair
 from tests.linux.namespaces import Namespace
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.kernel
 
@@ -35,7 +36,7 @@ def as_flannel_leaves_it(host: Namespace, number: int, vni: int) -> None:
     """What flanneld's vxlan backend has made on one of two nodes."""
     peer, dev = 3 - number, f"flannel.{vni}"
     host.sh(f"""
-        sysctl -qw net.ipv4.ip_forward=1
+        sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth0.rp_filter=1
         ip link add {dev} address {_MACS[number]} type vxlan id {vni} dev eth0 local 192.0.2.1{number} dstport 8472 nolearning
         ip address add 10.244.{number}.0/32 dev {dev}
         ip link set {dev} mtu 1450 up
@@ -52,7 +53,7 @@ def as_kube_router_leaves_it(host: Namespace, number: int, _: int) -> None:
     far_end = f"192.0.2.1{peer}"
     tunnel = tunnel_names(ip_address(far_end))[0]
     host.sh(f"""
-        sysctl -qw net.ipv4.ip_forward=1
+        sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth0.rp_filter=1
         ip tunnel add {tunnel} mode ipip local 192.0.2.1{number} remote {far_end}
         ip link set {tunnel} up
         sysctl -qw net.ipv4.conf.{tunnel}.rp_filter=1
@@ -126,7 +127,7 @@ def test_no_packet_is_lost_while_nodes_are_taken_over_one_by_one(
     with Pinging(pair, tmp_path) as pinging:
         for number, host in enumerate(pair.hosts, 1):
             agent = pair.cluster.start_agent(
-                host, f"n{number}", "--adopt", name, "--audit-period", "1", *flags
+                host, f"n{number}", "--adopt", name, "--audit-period", str(PATIENCE), *flags
             )
             agents.append(agent)
             until(lambda: agents[-1].lines("node_ready"), "it is ready")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from types import FrameType
 from typing import Any
 
 import pytest
 
+from nodeipam_ctl.prefixes import contains, overlaps
 from nodeipam_ctl.routing import backends
 from nodeipam_ctl.routing.adopt import Takeover, takeover
 from nodeipam_ctl.routing.desired import desired
@@ -45,10 +49,11 @@ def taken(
     *peers: Peer,
     done: bool = True,
     without: tuple[Kind, ...] = (),
+    heard: bool = True,
     **settings: Any,
 ) -> tuple[Takeover, HostState, NodeView]:
     """The takeover on a host that has everything that is wanted, or nothing of it."""
-    seen = view(*peers, adopt=name, **settings)
+    seen = replace(view(*peers, adopt=name, **settings), formerly=("host-gw",) if heard else ())
     wanted = desired(seen, backends.load(seen.settings.backend)).state
     present = HostState() if not done else wanted
     for kind in without:
@@ -61,7 +66,12 @@ def taken(
     ("found", "peers", "done", "going"),
     [
         pytest.param(ON_FLANNEL, (NEW,), True, True, id="ours is there and the node runs ours"),
-        pytest.param(ON_FLANNEL, (OLD,), True, True, id="a plain route of ours, which any node understands"),
+        pytest.param(
+            ON_FLANNEL, (OLD,), True, False, id="the node may drop what comes another way than it answers"
+        ),
+        pytest.param(
+            route("10.244.2.0/24", "192.0.2.12"), (OLD,), True, True, id="the same way, which any node takes"
+        ),
         pytest.param(ON_FLANNEL, (NEW,), False, False, id="ours is not there yet"),
         pytest.param(ON_FLANNEL, (), True, True, id="the node is gone"),
         pytest.param(route("10.244.3.0/24", "192.0.2.1"), (FAR,), True, False, id="a node out of our reach"),
@@ -73,6 +83,9 @@ def taken(
         ),
         pytest.param(route("203.0.113.0/24", "192.0.2.9"), (NEW,), True, None, id="outside the pod network"),
         pytest.param(
+            route("10.99.3.0/24", "10.99.3.0", "flannel.1"), (NEW,), True, True, id="of a pool that is gone"
+        ),
+        pytest.param(
             route("10.244.2.0/24", "192.0.2.12", protocol=4), (NEW,), True, None, id="another protocol"
         ),
         pytest.param(route("10.244.9.7/32", dev="veth1"), (NEW,), True, None, id="a pod of this host"),
@@ -81,10 +94,9 @@ def taken(
 def test_a_route_goes_when_ours_leads_there(
     found: Route, peers: tuple[Peer, ...], done: bool, going: bool | None
 ) -> None:
-    answer, wanted, _ = taken("flannel", (FLANNEL_1, found), *peers, done=done, backend="host-gw")
+    answer, _, _ = taken("flannel", (FLANNEL_1, found), *peers, done=done, backend="host-gw")
     assert (found in answer.going) is bool(going)
     assert (found in answer.others) is (going is None)
-    assert answer.screened(wanted) is wanted
 
 
 @pytest.mark.parametrize(
@@ -92,7 +104,8 @@ def test_a_route_goes_when_ours_leads_there(
     [
         pytest.param((OLD,), {"backend": "vxlan-gpe"}, True, id="a tunnel it knows nothing of"),
         pytest.param((NEW,), {"backend": "vxlan-gpe"}, False, id="it runs ours"),
-        pytest.param((OLD,), {"backend": "host-gw"}, False, id="no tunnel"),
+        pytest.param((OLD,), {"backend": "host-gw"}, True, id="another way than it answers"),
+        pytest.param((NEW,), {"backend": "host-gw"}, False, id="another way, and it runs ours"),
         pytest.param(
             (OLD,),
             {"backend": "vxlan", "vxlan_vni": 1, "flannel_compat": True},
@@ -140,11 +153,44 @@ def test_a_device_is_idle_when_nobody_sends_by_it_or_to_it(
     assert device not in answer.going
 
 
+def test_a_device_is_needed_until_others_have_heard_of_us() -> None:
+    answer, _, _ = taken("flannel", (FLANNEL_1,), NEW, backend="host-gw", heard=False)
+    assert answer.idle == ()
+
+
 def test_where_something_else_routes_nothing_of_it_is_needed() -> None:
     answer, _, _ = taken("flannel", (FLANNEL_1, ON_FLANNEL), OLD, backend="none")
     assert answer.going == (ON_FLANNEL,)
-    answer, _, _ = taken("flannel", (FLANNEL_1,), OLD, backend="none")
+    answer, _, _ = taken("flannel", (FLANNEL_1,), OLD, backend="none", heard=False)
     assert answer.idle == (FLANNEL_1,)
+
+
+def test_neither_routes_nor_podcidrs_are_compared_one_by_one() -> None:
+    def nodes(runs: str, first: int) -> tuple[Peer, ...]:
+        return tuple(
+            peer(f"n{n}", f"10.{n >> 8}.{n & 255}.0/24", at=(f"192.0.2.{n % 100 + 100}",), runs=runs)
+            for n in range(first, first + 300)
+        )
+
+    peers = nodes("vxlan-gpe", 256) + nodes("", 556)
+    found = tuple(route(str(p.pod_cidrs[0]), str(p.pod_cidrs[0][0]), "flannel.1") for p in peers)
+    compared = 0
+
+    def count(frame: FrameType, event: str, _: object) -> None:
+        nonlocal compared
+        compared += event == "call" and frame.f_code in (contains.__code__, overlaps.__code__)
+
+    seen = replace(view(*peers, adopt="flannel", backend="vxlan-gpe"), formerly=("vxlan-gpe",))
+    wanted = desired(seen, backends.load("vxlan-gpe")).state
+    sys.setprofile(count)
+    try:
+        answer = takeover(
+            (FLANNEL_1, *found), PREDECESSORS["flannel"], view=seen, wanted=wanted, present=wanted.kinds
+        )
+    finally:
+        sys.setprofile(None)
+    assert (answer.going, len(answer.first)) == (found[:300], 300)
+    assert compared < 10 * len(peers)
 
 
 @pytest.mark.parametrize(
