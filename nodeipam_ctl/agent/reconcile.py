@@ -36,6 +36,7 @@ from nodeipam_ctl.routing.state import (
     HostChange,
     HostObject,
     HostPlan,
+    InterfaceAddress,
     Key,
     Kind,
     Route,
@@ -291,6 +292,9 @@ class Reconciler:
             key_files=(str(wireguard.key_file(self._settings)),) if in_use(self._settings) else (),
             nft_tables=self._nft_tables(),
             forward=self._uses_nft,
+            addresses=frozenset(
+                obj for obj in answer.state.of_kind(Kind.ADDRESS) if isinstance(obj, InterfaceAddress)
+            ),
             left=self._predecessor,
             wanted=self.wanted if Kind.ROUTE in self.dirty.kinds else frozenset(),
         )

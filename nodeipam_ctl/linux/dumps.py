@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from typing import TypeVar
 
 from nodeipam_ctl.linux import policy_rules as rules
@@ -13,6 +14,7 @@ from nodeipam_ctl.linux import rtnl
 from nodeipam_ctl.linux.netlink import KernelError, Socket
 from nodeipam_ctl.routing.predecessors import Predecessor
 from nodeipam_ctl.routing.state import (
+    MAIN_TABLE,
     FdbEntry,
     HostObject,
     InterfaceAddress,
@@ -32,6 +34,7 @@ class Interest:
     Attributes:
         forward: chains that drop forwarded packets matter.
         wanted: destinations of which foreign routes matter to us.
+        addresses: on devices of a predecessor, the only ones that are ours.
         left: whose routes matter wherever they go, and whose devices and policy rules; None for nobody's.
     """
 
@@ -43,6 +46,7 @@ class Interest:
     nft_tables: tuple[tuple[str, str], ...] = ()
     forward: bool = False
     wanted: frozenset[rtnl.PackedDestination] = frozenset()
+    addresses: frozenset[InterfaceAddress] = frozenset()
     left: Predecessor | None = None
 
 
@@ -78,14 +82,16 @@ def routes(
     ours: list[HostObject] = []
     foreign: list[Route] = []
     adopted = interest.left.protocol if interest.left else None
-    for family in (socket.AF_INET, socket.AF_INET6):
+    # A predecessor's are in the main table, wherever ours are.
+    tables = dict.fromkeys((interest.table, MAIN_TABLE) if interest.left else (interest.table,))
+    for family, table in product((socket.AF_INET, socket.AF_INET6), tables):
         try:
-            messages = kernel.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, interest.table))
+            messages = kernel.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, table))
             for message in messages:
                 protocol = rtnl.route_protocol(message.body)
-                mine = protocol == ROUTE_PROTOCOL
-                concerns_us = mine or protocol == adopted
-                if not concerns_us and rtnl.route_destination(message.body) not in interest.wanted:
+                mine = protocol == ROUTE_PROTOCOL and table == interest.table
+                wanted = table == interest.table and rtnl.route_destination(message.body) in interest.wanted
+                if not (mine or protocol == adopted or wanted):
                     continue
                 route = rtnl.decode_route(message.body, name_of)
                 if route is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
@@ -172,7 +173,12 @@ class Host:
                     if name not in interest.devices and interest.left and interest.left.owns(device.link)
                 )
             case Kind.ADDRESS:
-                found = dumps.addresses(self._socket, self.indexes(interest.devices))
+                theirs = frozenset(held.dev for held in interest.addresses) - interest.devices
+                found = (
+                    held
+                    for held in dumps.addresses(self._socket, self.indexes(interest.devices | theirs))
+                    if held.dev in interest.devices or held in interest.addresses
+                )
             case Kind.NEIGHBOUR:
                 found = dumps.neighbours(self._socket, self.indexes(interest.devices))
             case Kind.FDB:
@@ -248,7 +254,11 @@ class Host:
                         files.write_file(file)
                 case PolicyRule() as rule:
                     assert change.op is Op.REMOVE, "we make no policy rules"
-                    self._request([policy_rules.removal(rule)])
+                    try:
+                        self._request([policy_rules.removal(rule)])
+                    except KernelError as exc:
+                        if exc.code != errno.ENOENT:  # somebody else was faster
+                            raise
                 case NftTable() as table:
                     if change.op is Op.REMOVE:
                         nftables.delete_table(table.family, table.name)

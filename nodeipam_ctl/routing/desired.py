@@ -29,6 +29,7 @@ from nodeipam_ctl.routing.state import (
     FdbEntry,
     HostFile,
     HostObject,
+    InterfaceAddress,
     Key,
     Kind,
     Link,
@@ -133,6 +134,7 @@ def desired(
         if answer.outside:
             outside.append(answer.cidr)
     objects += _sinks(view)
+    objects += _loosened(view)
     nat = _nat(view, tuple(outside), memo)
     if nat is not None:
         objects.append(nat)
@@ -244,9 +246,6 @@ def _settings(view: NodeView, holders: Iterable[Place]) -> Iterator[Sysctl]:
         # Direct one way and through a tunnel the other, while nodes differ: strict checking would drop one of them.
         if any(found is not None and found[0].name == device for found in map(view.underlay, Family)):
             yield Sysctl(name=f"net/ipv4/conf/{device}/rp_filter", value="2")
-    for link in view.facts.links:
-        if link.left:  # the other node still sends by it, and is answered another way
-            yield Sysctl(name=f"net/ipv4/conf/{link.name}/rp_filter", value="2")
     limit = view.facts.neighbour_limit
     if limit is not None and limit < 2 * len(view.peers):
         # Every next hop is a neighbour; a full table means packets lost at random.
@@ -259,6 +258,21 @@ def _settings(view: NodeView, holders: Iterable[Place]) -> Iterator[Sysctl]:
     for family in Family:
         if family in families:
             yield Sysctl(name=FORWARDING[family], value="1")
+
+
+def _loosened(view: NodeView) -> Iterator[HostObject]:
+    """What a predecessor's devices need to accept packets from nodes that are answered another way by now.
+
+    Without an IPv4 address of its own a device drops them even with rp_filter 2 (__fib_validate_source).
+    """
+    mine = view.own.pod_cidrs_of(Family.IPV4) if view.own else ()
+    for link in view.facts.links:
+        if not link.left or not mine:
+            continue
+        yield Sysctl(name=f"net/ipv4/conf/{link.name}/rp_filter", value="2")
+        address = mine[0].network_address
+        if not any(held.version == 4 and held != address for held in link.addresses):
+            yield InterfaceAddress(dev=link.name, address=address, prefix_length=32)
 
 
 def _sinks(view: NodeView) -> Iterator[Route]:

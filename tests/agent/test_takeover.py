@@ -13,7 +13,7 @@ from typing import Self
 
 import pytest
 
-from nodeipam_ctl.routing.predecessors import tunnel_names
+from nodeipam_ctl.routing.predecessors import PREDECESSORS, tunnel_names
 from tests.agent.cluster import Agent, Cluster, until
 from tests.agent.test_forwarding import Pair
 from tests.linux.namespaces import Namespace
@@ -32,19 +32,24 @@ def pair(cluster: Cluster) -> Iterator[Pair]:
         yield Pair(cluster, stack)
 
 
-def as_flannel_leaves_it(host: Namespace, number: int, vni: int) -> None:
+def as_flannel_leaves_it(host: Namespace, number: int, vni: int, address: str = "10.244.{}.0/32") -> None:
     """What flanneld's vxlan backend has made on one of two nodes."""
     peer, dev = 3 - number, f"flannel.{vni}"
     host.sh(f"""
         sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.eth0.rp_filter=1
         ip link add {dev} address {_MACS[number]} type vxlan id {vni} dev eth0 local 192.0.2.1{number} dstport 8472 nolearning
-        ip address add 10.244.{number}.0/32 dev {dev}
+        {f"ip address add {address.format(number)} dev {dev}" if address else ""}
         ip link set {dev} mtu 1450 up
         sysctl -qw net.ipv4.conf.{dev.replace(".", "/")}.rp_filter=1
         ip neighbour add 10.244.{peer}.0 lladdr {_MACS[peer]} dev {dev} nud permanent
         bridge fdb add {_MACS[peer]} dev {dev} dst 192.0.2.1{peer} self permanent
         ip route add 10.244.{peer}.0/24 via 10.244.{peer}.0 dev {dev} onlink
     """)
+
+
+def without_an_address(host: Namespace, number: int, vni: int) -> None:
+    """Devices as kube-router's tunnels are, on a kernel without IP in IP: they drop what is answered another way."""
+    as_flannel_leaves_it(host, number, vni, address="")
 
 
 def as_kube_router_leaves_it(host: Namespace, number: int, _: int) -> None:
@@ -100,6 +105,7 @@ def left(host: Namespace) -> list[str]:
 
 _LEFT: dict[str, Callable[[Namespace, int, int], None]] = {
     "flannel": as_flannel_leaves_it,
+    "no address": without_an_address,
     "kube-router": as_kube_router_leaves_it,
 }
 
@@ -111,6 +117,7 @@ _LEFT: dict[str, Callable[[Namespace, int, int], None]] = {
         pytest.param("flannel", 1, ("--backend", "vxlan-gpe"), id="flannel to vxlan-gpe"),
         pytest.param("flannel", 1, ("--backend", "vxlan", "--vxlan-vni", "9"), id="flannel to another VNI"),
         pytest.param("flannel", 4096, ("--backend", "host-gw"), id="flannel with Windows' VNI to host-gw"),
+        pytest.param("no address", 1, ("--backend", "host-gw"), id="devices without an address to host-gw"),
         *(
             pytest.param("kube-router", 0, ("--backend", to), id=f"kube-router to {to}", marks=_TUNNELS)
             for to in ("host-gw", "vxlan", "vxlan-gpe")
@@ -123,11 +130,12 @@ def test_no_packet_is_lost_while_nodes_are_taken_over_one_by_one(
     for number, host in enumerate(pair.hosts, 1):
         _LEFT[name](host, number, vni)
     assert pair.ping()
+    adopted = name if name in PREDECESSORS else "flannel"
     agents: list[Agent] = []
     with Pinging(pair, tmp_path) as pinging:
         for number, host in enumerate(pair.hosts, 1):
             agent = pair.cluster.start_agent(
-                host, f"n{number}", "--adopt", name, "--audit-period", str(PATIENCE), *flags
+                host, f"n{number}", "--adopt", adopted, "--audit-period", str(PATIENCE), *flags
             )
             agents.append(agent)
             until(lambda: agents[-1].lines("node_ready"), "it is ready")

@@ -16,10 +16,10 @@ from nodeipam_ctl.routing.adopt import Takeover, takeover
 from nodeipam_ctl.routing.desired import desired
 from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.routing.predecessors import PREDECESSORS, tunnel_names
-from nodeipam_ctl.routing.state import HostObject, Kind, Link, PolicyRule, Route
+from nodeipam_ctl.routing.state import HostObject, InterfaceAddress, Kind, Link, PolicyRule, Route, Sysctl
 from nodeipam_ctl.routing.tunnels import Vxlan
 from nodeipam_ctl.routing.view import NodeView, Peer
-from tests.routing.views import peer, view
+from tests.routing.views import ETH0, N1, link, peer, view
 
 OLD = peer("n2", "10.244.2.0/24", at=("192.0.2.12",))
 NEW = peer("n2", "10.244.2.0/24", at=("192.0.2.12",), runs="host-gw")
@@ -282,3 +282,25 @@ def test_tunnels_are_named_as_kube_router_names_them() -> None:
     assert tunnel_names(ip_address("10.0.0.1")) == ("tun-e443169117a", "tun-10001")
     assert tunnel_names(ip_address("192.168.100.101"))[1] == "tun192168100101"
     assert tunnel_names(ip_address("2001:db8::113"))[0] == "tun-396bc707805"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "own", "expected"),
+    [
+        pytest.param((), True, ["10.244.1.0"], id="a device without an address"),
+        pytest.param(("10.244.1.0/32",), True, ["10.244.1.0"], id="the one that we gave it"),
+        pytest.param(("10.244.9.0/32",), True, [], id="a device with an address of its own"),
+        pytest.param(("fe80::1/64",), True, ["10.244.1.0"], id="an IPv6 address does not help"),
+        pytest.param((), False, [], id="a node without a podCIDR"),
+    ],
+)
+def test_its_devices_accept_what_is_answered_another_way(
+    addresses: tuple[str, ...], own: bool, expected: list[str]
+) -> None:
+    tunnel = link("tun-x", *addresses, index=9, ours=True, left=True)
+    seen = view(own=N1 if own else peer("n1", at=("192.0.2.11",)), links=(ETH0, tunnel))
+    state = desired(seen, backends.load("host-gw")).state
+    given = [obj for obj in state.of_kind(Kind.ADDRESS) if isinstance(obj, InterfaceAddress)]
+    assert [(str(obj.address), obj.dev) for obj in given] == [(text, "tun-x") for text in expected]
+    loose = Sysctl(name="net/ipv4/conf/tun-x/rp_filter", value="2")
+    assert (loose in state.of_kind(Kind.SYSCTL)) is own
