@@ -1,18 +1,23 @@
 """What of a predecessor's devices, routes and policy rules is removed in this turn (--adopt), and which routes of ours wait for it?
 
-What is idle goes only after it has been so for a while: other nodes need a moment to hear what this one says of itself.
+What is idle goes only after it has been so for a while: other nodes need a moment to hear what this one says of itself. And what
+returns after it was removed is named and left alone: the predecessor still runs, and two agents that undo each other's work help
+nobody. Its rules of iptables are `predecessor.py`'s affair.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from nodeipam_ctl.routing.adopt import takeover
+from nodeipam_ctl.linux.host import Outcome
+from nodeipam_ctl.model import Finding
+from nodeipam_ctl.plan import Change, Op
+from nodeipam_ctl.routing.adopt import returned, stays, takeover
 from nodeipam_ctl.routing.desired import Desired
 from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.routing.predecessors import PREDECESSORS
-from nodeipam_ctl.routing.state import HostObject, Key, Kind, Route
+from nodeipam_ctl.routing.state import HostChange, HostObject, Key, Kind, Route
 from nodeipam_ctl.routing.view import NodeView
 from nodeipam_ctl.settings import AgentSettings
 
@@ -23,11 +28,15 @@ class Adoption:
     Attributes:
         predecessor: None for nobody.
         leftovers: what may go now.
+        findings: what is wrong with it.
     """
 
     def __init__(self, settings: AgentSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.predecessor = PREDECESSORS.get(settings.adopt)
         self.leftovers: dict[Key, HostObject] = {}
+        self.findings: tuple[Finding, ...] = ()
+        self._name = settings.adopt
+        self._gone: set[HostObject] = set()
         self._linger_s = settings.audit_period_s
         self._clock = clock
         self._idle_since_s: dict[Key, float] = {}
@@ -55,8 +64,33 @@ class Adoption:
         found = takeover(foreign, self.predecessor, view=view, wanted=answer.state, present=present)
         now_s = self._clock()
         self._idle_since_s = {link.key: self._idle_since_s.get(link.key, now_s) for link in found.idle}
-        self.leftovers = {}
-        if whole and Kind.ROUTE not in answer.keep:
-            due = (link for link in found.idle if now_s - self._idle_since_s[link.key] >= self._linger_s)
-            self.leftovers = {obj.key: obj for obj in (*due, *found.going)}
+        due = (link for link in found.idle if now_s - self._idle_since_s[link.key] >= self._linger_s)
+        may_go = (*due, *found.going) if whole and Kind.ROUTE not in answer.keep else ()
+        self.leftovers = {obj.key: obj for obj in may_go if obj not in self._gone}
+        back = next((obj for obj in may_go if obj in self._gone), None)
+        self.findings = (returned(self._name, str(back)),) if back is not None else ()
         return found.screened(answer.state), found.others
+
+    def absorb(self, step: Outcome) -> None:
+        """Remembers what has been removed, and takes out of the failures those that are about leftovers: we do without."""
+        for change in step.done:
+            if change.op is Op.REMOVE and change.before is not None and change.key in self.leftovers:
+                self._gone.add(change.before)
+        stuck = [pair for pair in step.failed if pair[0].op is Op.REMOVE and pair[0].key in self.leftovers]
+        step.failed = [pair for pair in step.failed if pair not in stuck]
+        self.findings += tuple(stays(self._name, f"{change.before}: {error}") for change, error in stuck[:1])
+
+    def afterwards(
+        self, foreign: Iterable[HostObject], answer: Desired, *, view: NodeView
+    ) -> Iterator[HostChange]:
+        """What will go once everything that the host should have is there, as far as other nodes do not change."""
+        if self.predecessor is None:
+            return
+        present = answer.state.kinds
+        objects = tuple(foreign)
+        found = takeover(objects, self.predecessor, view=view, wanted=answer.state, present=present)
+        rest = (obj for obj in objects if obj not in found.going)
+        idle = takeover(rest, self.predecessor, view=view, wanted=answer.state, present=present).idle
+        for objs, why in ((found.going, "once ours is there"), (idle, "once idle for an audit period")):
+            for obj in objs:
+                yield Change(op=Op.REMOVE, key=obj.key, before=obj, after=None, why=why)

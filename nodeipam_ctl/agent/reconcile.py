@@ -6,6 +6,7 @@ its own writes since; `Dirty` says which parts of that a kernel event has made d
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -21,7 +22,7 @@ from nodeipam_ctl.linux.dumps import Interest
 from nodeipam_ctl.linux.host import Host, Outcome
 from nodeipam_ctl.linux.rtnl import PackedDestination, packed_destination
 from nodeipam_ctl.model import Finding
-from nodeipam_ctl.plan import diff
+from nodeipam_ctl.plan import Plan, diff
 from nodeipam_ctl.prefixes import Address, Network
 from nodeipam_ctl.routing.backends import Backend, devices_of_all, wireguard
 from nodeipam_ctl.routing.contest import contested
@@ -173,10 +174,10 @@ class Reconciler:
             self._remember_held(guard.held, snapshot.lists)
             run, withdrawals = withdrawals_apart(guard.run)
             step = self._host.apply(run)
+            refused += step.failed
             self._absorb(step)
             outcome.done += step.done
             outcome.failed = step.failed
-            refused += step.failed
             # A setting or device that we changed may have made more possible: the CNI file waits for forwarding.
             # And what a predecessor left may go once ours is in place.
             again = raced(step) or self._lacking.learn(step.failed)
@@ -194,7 +195,11 @@ class Reconciler:
             desired=answer,
             outcome=outcome,
             held=guard.held,
-            findings=(*findings, *verdict.out_of_reach(outcome.failed, answer.state)),
+            findings=(
+                *findings,
+                *self._adoption.findings,
+                *verdict.out_of_reach(outcome.failed, answer.state),
+            ),
             retry=bool(self._unread) or any(isinstance(e, Transient | NotFound) for _, e in outcome.failed),
             present={kind: len(objects) for kind, objects in self._observed.items()},
             foreign=len(self._foreign[Kind.ROUTE]),
@@ -220,7 +225,7 @@ class Reconciler:
         answer = desired(view, self._backend, template=self._template, memo=self._memo)
         self._read(answer)
         state, foreign = self._adoption.look(
-            chain.from_iterable(self._foreign.values()),
+            self._others(),
             answer,
             view=view,
             present=self._observed,
@@ -262,6 +267,11 @@ class Reconciler:
             pools_known=snapshot.pools_known,
         )
         return self._lacking.screened(view)
+
+    def aftermath(self, snapshot: Snapshot, answer: Desired) -> tuple[HostChange, ...]:
+        """What else will go once the host is as the answer says (--adopt); after a `wish`."""
+        left = self._adoption.afterwards(self._others(), answer, view=self.view(snapshot))
+        return tuple(left) if snapshot.plausible and snapshot.whole else ()
 
     @property
     def wanted(self) -> frozenset[PackedDestination]:
@@ -326,14 +336,19 @@ class Reconciler:
                 self._forward_problem = ""
         self.dirty.kinds |= unread  # tried again in the next turn
 
+    def _others(self) -> Iterator[HostObject]:
+        return chain.from_iterable(self._foreign.values())
+
     def _nft_tables(self) -> tuple[tuple[str, str], ...]:
         if not self._uses_nft:
             return ()
-        return ((TABLE_FAMILY, TABLE), *(self._predecessor.nft_tables if self._predecessor else ()))
+        # What a predecessor's tables are there for is masquerade: without ours, nothing takes their place.
+        theirs = self._predecessor.nft_tables if self._predecessor and self._settings.masquerade else ()
+        return ((TABLE_FAMILY, TABLE), *theirs)
 
     def _adopted_files(self) -> tuple[str, ...]:
-        names = self._predecessor.conflists if self._predecessor else ()
-        return tuple(str(self._settings.cni_conf_dir / name) for name in names)
+        left = self._predecessor
+        return tuple(str(self._settings.cni_conf_dir / name) for name in left.conflists) if left else ()
 
     def _all_observed(self) -> dict[Key, HostObject]:
         everything: dict[Key, HostObject] = {}
@@ -356,6 +371,7 @@ class Reconciler:
             if change.key.kind is Kind.LINK:
                 self.dirty.everything()  # a new device starts empty; a lost one took its entries along
         self.dirty.kinds |= {change.key.kind for change, _ in step.failed}
+        self._adoption.absorb(step)
         if outdated(step):
             self.dirty.everything()
 
@@ -369,9 +385,11 @@ class Reconciler:
 
 def planned(reconciler: Reconciler, snapshot: Snapshot) -> tuple[HostPlan, tuple[Finding, ...]]:
     """What a turn would change, without changing anything (`agent --plan`)."""
-    _, state, findings = reconciler.wish(snapshot)
+    answer, state, findings = reconciler.wish(snapshot)
     plan: HostPlan = diff(state.objects, reconciler.observed().objects)
-    return plan, findings
+    at_once = {change.key for change in plan.changes}
+    later = (change for change in reconciler.aftermath(snapshot, answer) if change.key not in at_once)
+    return Plan(changes=(*plan.changes, *later)), findings
 
 
 def _gateway(key: Key) -> Key | None:

@@ -257,21 +257,21 @@ def left_sets(predecessor: Predecessor, *, masquerade: bool) -> tuple[str, ...]:
 
 
 def stays(name: str, reason: str) -> Finding:
-    """Rules of a predecessor cannot be removed, or not even be seen."""
+    """Something of a predecessor's cannot be removed, or not even be seen."""
     return Finding(
-        code="PredecessorRulesStay",
+        code="PredecessorStays",
         subject=f"adopt/{name}",
-        message=f"its rules in iptables cannot be looked through or removed: {reason}",
+        message=f"what it left cannot be looked through or removed: {reason}",
         remedy="install or correct what is named, or remove them yourself",
     )
 
 
 def returned(name: str, example: str) -> Finding:
-    """A predecessor's rules are there again after we removed them."""
+    """Something of a predecessor's is there again after we removed it."""
     return Finding(
         severity=Severity.ERROR,
         code="PredecessorRuns",
         subject=f"adopt/{name}",
-        message=f"rules of its that we removed are there again ({example}): it still runs on this host",
+        message=f"what we removed is there again ({example}), and stays now: it still runs on this host",
         remedy="stop it (delete its DaemonSet) and restart this agent, or run the agent without --adopt",
     )

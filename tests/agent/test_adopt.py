@@ -199,11 +199,12 @@ def test_removes_a_predecessors_rules_of_either_kind_and_no_others(
 def test_leaves_a_predecessors_rules_that_nothing_replaces(cluster: Cluster, flag: str, table: str) -> None:
     cluster.add("n1", pod_cidrs=("10.244.1.0/24",), addresses=("192.0.2.11",))
     host = cluster.segment.host("192.0.2.11/24")
-    host.sh(_FLANNEL.format(tool="iptables-nft", **_V4))
+    host.sh(_FLANNEL.format(tool="iptables-nft", **_V4) + "nft add table ip flannel-ipv4\n")
     before = rules(host)[f"iptables-nft {table}"]
     agent = cluster.start_agent(host, "n1", "--adopt", "flannel", flag)
     until(lambda: agent.lines("predecessor_rules_removed"), "the others are gone")
     assert rules(host)[f"iptables-nft {table}"] == before
+    assert ("flannel-ipv4" in host.run("nft", "list", "tables")) is (table == "nat")
 
 
 @pytest.fixture
