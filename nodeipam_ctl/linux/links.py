@@ -161,6 +161,8 @@ def explained(link: Link, error: KernelError) -> KernelError:
 
 def must_recreate(before: Link, after: Link) -> bool:
     """Whether the kernel cannot turn one into the other."""
+    if before.vxlan and after.vxlan:
+        return not after.vxlan.served_by(before.vxlan)
     return before.kind != after.kind or before.vxlan != after.vxlan
 
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from nodeipam_ctl.routing.state import HostObject, Key, Kind, WireguardPeer
+from nodeipam_ctl.routing.state import HostObject, Key, Kind, Link, WireguardPeer
 
 
 def settled(wanted: HostObject, found: HostObject) -> HostObject:
     """What was found, or the wanted object itself where the two mean the same: thousands of them need not exist twice.
 
     A WireGuard peer that proves its key from another address than its InternalIP is left there: the device answers where it
-    was called from, and would do so again at the next packet.
+    was called from, and would do so again at the next packet. And flannel's device stays on its NIC (`Vxlan.served_by`).
     """
     if wanted == found:
         return wanted
+    if isinstance(wanted, Link) and isinstance(found, Link) and wanted.vxlan and found.vxlan:
+        return (
+            wanted
+            if wanted.vxlan.served_by(found.vxlan) and replace(found, vxlan=wanted.vxlan) == wanted
+            else found
+        )
     if isinstance(wanted, WireguardPeer) and isinstance(found, WireguardPeer) and found.alive:
         return wanted if wanted.keepalive_s == found.keepalive_s else found
     return found

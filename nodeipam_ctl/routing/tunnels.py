@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from nodeipam_ctl.prefixes import Address
 
@@ -28,6 +28,7 @@ class Vxlan:
         gpe: VXLAN-GPE (draft-ietf-nvo3-vxlan-gpe): packets without an inner Ethernet header.
         learning: the device learns from what it receives; ours never do.
         lower_device: index of the NIC that the device dies with; ours have none.
+        may_stand_on: index of the NIC with which one that was found may stay as it is: to make it anew would lose packets.
     """
 
     vni: int | None
@@ -37,6 +38,13 @@ class Vxlan:
     gpe: bool = False
     learning: bool = False
     lower_device: int = 0
+    may_stand_on: int = field(default=0, compare=False)
+
+    def served_by(self, found: Vxlan) -> bool:
+        """Whether a device that was found will do."""
+        if found.lower_device and found.lower_device == self.may_stand_on:
+            return replace(found, lower_device=0) == self
+        return found == self
 
     def __str__(self) -> str:
         words = ["vxlan", "external" if self.external else f"id {self.vni}", f"dstport {self.port}"]

@@ -13,6 +13,7 @@ from typing import Self
 
 import pytest
 
+from nodeipam_ctl.routing import flannel
 from nodeipam_ctl.routing.predecessors import PREDECESSORS, tunnel_names
 from tests.agent.cluster import Agent, Cluster, until
 from tests.agent.test_forwarding import Pair
@@ -155,3 +156,33 @@ def test_no_packet_is_lost_while_nodes_are_taken_over_one_by_one(
     assert all(
         "Route" not in line for agent in agents for line in agent.log().splitlines() if "finding" in line
     )
+
+
+def test_no_packet_is_lost_while_flannels_own_device_is_taken_over(pair: Pair, tmp_path: Path) -> None:
+    for number, host in enumerate(pair.hosts, 1):
+        as_flannel_leaves_it(host, number, 1)
+        pair.cluster.add(
+            f"n{number}",
+            pod_cidrs=(f"10.244.{number}.0/24",),
+            addresses=(f"192.0.2.1{number}",),
+            annotations={
+                f"{flannel.PREFIX}kube-subnet-manager": "true",
+                f"{flannel.PREFIX}backend-type": "vxlan",
+                f"{flannel.PREFIX}backend-data": f'{{"VNI":1,"VtepMAC":"{_MACS[number]}"}}',
+                f"{flannel.PREFIX}public-ip": f"192.0.2.1{number}",
+            },
+        )
+    before = [host.ip("link", "show", "flannel.1")[0]["ifindex"] for host in pair.hosts]
+    assert pair.ping()
+    flags = ("--adopt", "flannel", "--backend", "vxlan", "--flannel-compat")
+    agents: list[Agent] = []
+    with Pinging(pair, tmp_path) as pinging:
+        for number, host in enumerate(pair.hosts, 1):
+            agents.append(pair.cluster.start_agent(host, f"n{number}", *flags))
+            until(lambda: agents[-1].lines("node_ready"), "it is ready")
+        assert pinging.lost() == [[], []]
+    assert [host.ip("link", "show", "flannel.1")[0]["ifindex"] for host in pair.hosts] == before
+    assert not any("flannel.1" in host.run("ip", "route", "show", "proto", "boot") for host in pair.hosts)
+    # It stands on the NIC, and goes with it.
+    pair.hosts[0].run("ip", "link", "delete", "flannel.1")
+    until(pair.ping, "it is made again")

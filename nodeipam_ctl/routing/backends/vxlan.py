@@ -101,7 +101,12 @@ class VxlanBackend:
                 kind="vxlan",
                 mtu_bytes=underlay[0].mtu_bytes - OVERHEAD_BYTES[family],
                 mac=mac,
-                vxlan=Vxlan(vni=settings.vxlan_vni, port=settings.vxlan_port or FLANNEL_PORT, local=local),
+                vxlan=Vxlan(
+                    vni=settings.vxlan_vni,
+                    port=settings.vxlan_port or FLANNEL_PORT,
+                    local=local,
+                    may_stand_on=underlay[0].index if settings.flannel_compat else 0,
+                ),
             )
             for cidr in own.pod_cidrs:
                 carrier = family_of(cidr) if vantage.local[family_of(cidr)] is not None else family
