@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from keyword import iskeyword
 
@@ -55,10 +56,21 @@ def root() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line; ends the process with the command's exit code, and never with a traceback for a user's mistake."""
+    _open_standard_files()
     if sys.argv[1:2] == ["agent"]:
         # structlog loads rich where it happens to be installed: 5 MB for colours that a DaemonSet never shows.
         sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # None is how Python marks "not importable"
     sys.exit(run(arguments))
+
+
+def _open_standard_files() -> None:
+    """Started without standard input (`<&-`), the first file or socket that we open would take its number, and a program of ours its place."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+            os.set_inheritable(number, True)  # noqa: FBT003 - takes no keyword
 
 
 def run(arguments: list[str] | None = None) -> int:

@@ -62,6 +62,19 @@ def test_what_a_kept_demo_suggests_works_and_ctrl_c_ends_it_well(
 
 
 @pytest.mark.parametrize(
+    "closed",
+    [
+        pytest.param("<&-", id="no input"),
+        pytest.param(">&-", id="no output"),
+        pytest.param("<&- >&- 2>&-", id="none at all"),
+    ],
+)
+def test_the_demo_passes_without_standard_files(closed: str) -> None:
+    done = subprocess.run(["sh", "-c", f'exec "$@" {closed}', "sh", *DEMO], check=False, timeout=60)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
     ("program", "after"),
     [
         pytest.param("nodeipam_ctl controller", "node-1", id="the controller"),
