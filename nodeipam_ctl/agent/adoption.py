@@ -17,7 +17,7 @@ from nodeipam_ctl.routing.adopt import returned, stays, takeover
 from nodeipam_ctl.routing.desired import Desired
 from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.routing.predecessors import PREDECESSORS
-from nodeipam_ctl.routing.state import HostChange, HostObject, Key, Kind, Route
+from nodeipam_ctl.routing.state import HostChange, HostObject, Key, Kind, Link, Route
 from nodeipam_ctl.routing.view import NodeView
 from nodeipam_ctl.settings import AgentSettings
 
@@ -36,7 +36,7 @@ class Adoption:
         self.leftovers: dict[Key, HostObject] = {}
         self.findings: tuple[Finding, ...] = ()
         self._name = settings.adopt
-        self._gone: set[HostObject] = set()
+        self._gone: set[HostObject | Key] = set()
         self._linger_s = settings.audit_period_s
         self._clock = clock
         self._idle_since_s: dict[Key, float] = {}
@@ -66,8 +66,8 @@ class Adoption:
         self._idle_since_s = {link.key: self._idle_since_s.get(link.key, now_s) for link in found.idle}
         due = (link for link in found.idle if now_s - self._idle_since_s[link.key] >= self._linger_s)
         may_go = (*due, *found.going) if whole and Kind.ROUTE not in answer.keep else ()
-        self.leftovers = {obj.key: obj for obj in may_go if obj not in self._gone}
-        back = next((obj for obj in may_go if obj in self._gone), None)
+        self.leftovers = {obj.key: obj for obj in may_go if _the_same(obj) not in self._gone}
+        back = next((obj for obj in may_go if _the_same(obj) in self._gone), None)
         self.findings = (returned(self._name, str(back)),) if back is not None else ()
         return found.screened(answer.state), found.others
 
@@ -75,10 +75,15 @@ class Adoption:
         """Remembers what has been removed, and takes out of the failures those that are about leftovers: we do without."""
         for change in step.done:
             if change.op is Op.REMOVE and change.before is not None and change.key in self.leftovers:
-                self._gone.add(change.before)
-        stuck = [pair for pair in step.failed if pair[0].op is Op.REMOVE and pair[0].key in self.leftovers]
-        step.failed = [pair for pair in step.failed if pair not in stuck]
-        self.findings += tuple(stays(self._name, f"{change.before}: {error}") for change, error in stuck[:1])
+                self._gone.add(_the_same(change.before))
+        failed, step.failed = step.failed, []
+        stuck: list[str] = []
+        for change, error in failed:
+            if change.op is Op.REMOVE and change.key in self.leftovers:
+                stuck.append(f"{change.before}: {error}")
+            else:
+                step.failed.append((change, error))
+        self.findings += tuple(stays(self._name, reason) for reason in stuck[:1])
 
     def afterwards(
         self, foreign: Iterable[HostObject], answer: Desired, *, view: NodeView
@@ -89,8 +94,14 @@ class Adoption:
         present = answer.state.kinds
         objects = tuple(foreign)
         found = takeover(objects, self.predecessor, view=view, wanted=answer.state, present=present)
-        rest = (obj for obj in objects if obj not in found.going)
+        going = {obj.key for obj in found.going}
+        rest = (obj for obj in objects if obj.key not in going)
         idle = takeover(rest, self.predecessor, view=view, wanted=answer.state, present=present).idle
         for objs, why in ((found.going, "once ours is there"), (idle, "once idle for an audit period")):
             for obj in objs:
                 yield Change(op=Op.REMOVE, key=obj.key, before=obj, after=None, why=why)
+
+
+def _the_same(obj: HostObject) -> HostObject | Key:
+    """What says that it is there again: a device has another MAC then, but several routes may have one key (`append`)."""
+    return obj.key if isinstance(obj, Link) else obj

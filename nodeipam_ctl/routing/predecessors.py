@@ -63,7 +63,8 @@ def _of_flannel(link: Link) -> bool:
     """Each of its backends names its device itself; the number is the VNI."""
     match link.kind:
         case "vxlan":
-            return re.fullmatch(r"flannel(-v6)?\.\d+", link.name) is not None
+            named = re.fullmatch(r"flannel(?:-v6)?\.(\d+)", link.name)
+            return named is not None and link.vxlan is not None and link.vxlan.vni == int(named[1])
         case "wireguard":
             return link.name in ("flannel-wg", "flannel-wg-v6")
         case "ipip":

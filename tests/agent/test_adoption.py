@@ -98,7 +98,11 @@ def test_what_returns_is_named_once_and_not_fought(machine: Namespace, tmp_path:
         (finding,) = (f for f in turn.findings if f.code == "PredecessorRuns")
         assert finding.subject == "adopt/flannel"
         assert "route 10.244.2.0/24 via 10.244.2.0 dev flannel.1" in finding.message
-        assert theirs(machine) == (True, True)
+        machine.run("ip", "route", "delete", "10.244.2.0/24", "dev", "flannel.1")
+        agent.dirty.everything()
+        (finding,) = (f for f in agent.turn(snapshot()).findings if f.code == "PredecessorRuns")
+        assert "link flannel.1" in finding.message, "it has another MAC now, and is the same"
+        assert theirs(machine) == (False, True)
         machine.run("ip", "link", "delete", "flannel.1")
         agent.dirty.everything()
         assert not [f for f in agent.turn(snapshot()).findings if f.code == "PredecessorRuns"]

@@ -30,6 +30,7 @@ FLANNEL_1 = Link(
     mtu_bytes=1450,
     vxlan=Vxlan(vni=1, port=8472, local=ip_address("192.0.2.11")),
 )
+WINDOWS = Vxlan(vni=4096, port=4789, local=ip_address("192.0.2.11"))
 FAR_END = ip_address("198.51.100.13")
 TUNNEL = Link(name=tunnel_names(FAR_END)[0], kind="ipip", mtu_bytes=1480, far_end=FAR_END)
 RULE = PolicyRule(source=ip_network("10.244.1.0/24"), table=77, priority=32765)
@@ -238,7 +239,10 @@ def test_a_policy_rule_goes_once_masquerade_is_ours(
     [
         pytest.param("flannel", FLANNEL_1, True, id="flannel's VXLAN"),
         pytest.param(
-            "flannel", Link(name="flannel-v6.4096", kind="vxlan", mtu_bytes=1430), True, id="its IPv6"
+            "flannel", replace(FLANNEL_1, name="flannel-v6.4096", vxlan=WINDOWS), True, id="its IPv6"
+        ),
+        pytest.param(
+            "flannel", replace(FLANNEL_1, name="flannel.2"), False, id="another VNI than its name says"
         ),
         pytest.param(
             "flannel", Link(name="flannel-wg", kind="wireguard", mtu_bytes=1420), True, id="WireGuard"
