@@ -102,6 +102,17 @@ def routes(
     return ours, tuple(foreign)
 
 
+def default_devices(kernel: Socket) -> frozenset[int]:
+    """Indexes of the devices by which packets leave for anywhere: those of all default routes of the main table."""
+    return frozenset(
+        index
+        for family in (socket.AF_INET, socket.AF_INET6)
+        for message in kernel.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, MAIN_TABLE))
+        if rtnl.route_destination(message.body) is None
+        for index in rtnl.route_devices(message.body)
+    )
+
+
 def policy_rules(kernel: Socket, table: int) -> tuple[PolicyRule, ...]:
     """The rules by source alone that lead to a table."""
     found = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from itertools import groupby
@@ -34,6 +34,7 @@ from nodeipam_ctl.routing.state import (
 from nodeipam_ctl.routing.view import HostFacts, UnderlayLink
 
 _EOPNOTSUPP = 95
+_ETHERNET_MTU_BYTES = 1500
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,21 +101,22 @@ class Host:
             found = rtnl.decode_address(message.body)
             if found is not None:
                 held.setdefault(found[0], []).append(found[1:])
+        links = tuple(
+            UnderlayLink(
+                name=name,
+                index=device.index,
+                mtu_bytes=device.link.mtu_bytes,
+                up=device.link.up and device.carrier,
+                addresses=tuple(address for address, _ in held.get(device.index, ())),
+                subnets=_subnets(held.get(device.index, ())),
+                ours=name in ours or name in theirs,
+                left=name in theirs - ours,
+            )
+            for name, device in self._devices.items()
+            if not device.loopback
+        )
         return HostFacts(
-            links=tuple(
-                UnderlayLink(
-                    name=name,
-                    index=device.index,
-                    mtu_bytes=device.link.mtu_bytes,
-                    up=device.link.up and device.carrier,
-                    addresses=tuple(address for address, _ in held.get(device.index, ())),
-                    subnets=_subnets(held.get(device.index, ())),
-                    ours=name in ours or name in theirs,
-                    left=name in theirs - ours,
-                )
-                for name, device in self._devices.items()
-                if not device.loopback
-            ),
+            links=(*links, *self._everywhere(links, held)),
             forwarding=frozenset(
                 family for family, name in FORWARDING.items() if self._value(name) not in ("", "0")
             ),
@@ -136,6 +138,21 @@ class Host:
             ),
             wireguard_key=self._key.public() if self._key is not None else "",
         )
+
+    def _everywhere(
+        self, links: tuple[UnderlayLink, ...], held: Mapping[int, Iterable[tuple[Address, int]]]
+    ) -> Iterator[UnderlayLink]:
+        """The loopback device where the host's own addresses stand on it (BGP without numbered links): as wide as its ways out."""
+        for name, device in self._devices.items():
+            addresses = tuple(
+                a for a, _ in held.get(device.index, ()) if not (a.is_loopback or a.is_link_local)
+            )
+            if not (device.loopback and addresses):
+                continue
+            ways = dumps.default_devices(self._socket)
+            widths = [link.mtu_bytes for link in links if link.index in ways and not link.ours]
+            mtu_bytes = min(widths, default=_ETHERNET_MTU_BYTES)
+            yield UnderlayLink(name=name, index=device.index, mtu_bytes=mtu_bytes, addresses=addresses)
 
     def _strict_devices(self) -> tuple[str, ...]:
         everywhere = self._value("net/ipv4/conf/all/rp_filter") == "1"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import assert_never
 
@@ -37,10 +37,11 @@ _ADDRESS_HEADER = struct.Struct("=BBBBI")  # family, prefix length, flags, scope
 _NEIGHBOUR_HEADER = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
+_NEXT_HOP = struct.Struct("=Hxxi")
 _U16 = struct.Struct("=H")
 _BE64 = struct.Struct("!Q")
 
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_MULTIPATH, _RTA_TABLE = 1, 4, 5, 6, 9, 15
 _RTA_VIA, _RTA_ENCAP_TYPE, _RTA_ENCAP = 18, 21, 22
 _TUNNEL_ID, _TUNNEL_DST, _TUNNEL_SRC, _TUNNEL_TTL, _TUNNEL_TOS, _TUNNEL_FLAGS = 1, 2, 3, 4, 5, 6
 _TUNNEL_CSUM = b"\0\1"
@@ -121,6 +122,18 @@ def route_destination(body: memoryview) -> PackedDestination | None:
             break
         place += (length + 3) & ~3
     return None
+
+
+def route_devices(body: memoryview) -> Iterator[int]:
+    """Indexes of the devices of a route message: one, or one for each next hop (struct rtnexthop)."""
+    found = attributes(body[12:])
+    if _RTA_OIF in found:
+        yield _U32.unpack(found[_RTA_OIF])[0]
+    hops = found.get(_RTA_MULTIPATH, memoryview(b""))
+    while len(hops) >= _NEXT_HOP.size:
+        length, index = _NEXT_HOP.unpack_from(hops)
+        yield index
+        hops = hops[max((length + 3) & ~3, _NEXT_HOP.size) :]
 
 
 def packed_destination(network: Network) -> PackedDestination:

@@ -70,6 +70,28 @@ def test_the_internal_ip_decides_the_underlay_not_the_default_route(cluster: Clu
     assert (link["linkinfo"]["info_data"]["local"], link["mtu"]) == ("192.0.2.11", 1450)
 
 
+def test_nodes_whose_address_is_on_no_wire_reach_each_other_through_tunnels(cluster: Cluster) -> None:
+    hosts = []
+    for number in (1, 2):
+        cluster.add(f"n{number}", pod_cidrs=(f"10.244.{number}.0/24",), addresses=(f"198.51.100.1{number}",))
+    for number, other in ((1, 2), (2, 1)):
+        host = cluster.segment.host(f"192.0.2.1{number}/24")
+        cluster.segment.attach(host, "eth1", f"203.0.113.1{number}/24")
+        host.sh(f"""
+            ip address add 198.51.100.1{number}/32 dev lo
+            ip address add 10.244.{number}.10/32 dev lo
+            ip link set eth1 mtu 1400
+            ip route add 198.51.100.1{other}/32 nexthop via 192.0.2.1{other} nexthop via 203.0.113.1{other}
+            ip route add default nexthop via 192.0.2.1{other} nexthop via 203.0.113.1{other}
+        """)
+        agent = cluster.start_agent(host, f"n{number}", "--backend", "vxlan")
+        until(agent.conflist.exists, "the conflist is there")
+        hosts.append(host)
+    (link,) = hosts[0].ip("link", "show", "nictl.1")
+    assert (link["linkinfo"]["info_data"]["local"], link["mtu"]) == ("198.51.100.11", 1350)
+    assert ping(hosts[0], "10.244.1.10", "10.244.2.10")
+
+
 def test_forwarding_does_not_cost_the_default_route_learned_from_a_router(cluster: Cluster) -> None:
     cluster.add("n1", pod_cidrs=("fd00:244:0:1::/64",), addresses=("192.0.2.11", "fd00:10::11"))
     host = cluster.segment.host("192.0.2.11/24", "fd00:10::11/64")
