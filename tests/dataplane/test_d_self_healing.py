@@ -125,7 +125,7 @@ def test_what_somebody_adds_in_our_name_or_among_ours_goes_away(make_lab: MakeLa
             "ip neighbour add 10.244.99.0 lladdr 02:00:00:00:00:97 dev nictl.1 nud permanent",
             "bridge fdb add 02:00:00:00:00:96 dst 192.0.2.77 dev nictl.1",
             "ip address add 10.97.0.1/24 dev nictl.1",
-            "nft 'add element inet nodeipam inside4 { 203.0.113.0/24 }'",
+            "nft 'insert rule inet nodeipam postrouting ip daddr 203.0.113.0/24 return'",
             "nft 'insert rule inet nodeipam postrouting accept'",
             "nft 'add chain inet nodeipam extra'",
         ],

@@ -14,31 +14,11 @@ from tests.routing.views import N1, peer
 
 GOLDEN = """\
 table inet nodeipam {
-	set own4 {
-		type ipv4_addr
-		flags interval
-		elements = { 10.244.1.0/24 }
-	}
-	set inside4 {
-		type ipv4_addr
-		flags interval
-		elements = { 10.244.0.0/16, 169.254.0.0/16, 198.18.0.0/15, 224.0.0.0/4 }
-	}
-	set own6 {
-		type ipv6_addr
-		flags interval
-		elements = { fd00:244:0:1::/64 }
-	}
-	set inside6 {
-		type ipv6_addr
-		flags interval
-		elements = { fd00:244::/48, fe80::/10, ff00::/8 }
-	}
 	chain postrouting {
 		type nat hook postrouting priority srcnat - 10; policy accept;
 		meta mark & 0x00004000 == 0x00004000 return
-		ip saddr @own4 ip daddr != @inside4 masquerade fully-random
-		ip6 saddr @own6 ip6 daddr != @inside6 masquerade fully-random
+		ip saddr { 10.244.1.0/24 } ip daddr != { 10.244.0.0/16, 169.254.0.0/16, 198.18.0.0/15, 224.0.0.0/4 } masquerade fully-random
+		ip6 saddr { fd00:244:0:1::/64 } ip6 daddr != { fd00:244::/48, fe80::/10, ff00::/8 } masquerade fully-random
 	}
 }
 """
@@ -53,30 +33,11 @@ def test_the_table_is_this() -> None:
 
 GOLDEN_OF_BOTH_SWITCHES = """\
 table inet nodeipam {
-	set own4 {
-		type ipv4_addr
-		flags interval
-		elements = { 10.244.1.0/24 }
-	}
-	set inside4 {
-		type ipv4_addr
-		flags interval
-		elements = { 10.244.0.0/16, 169.254.0.0/16, 198.18.0.0/15, 224.0.0.0/4 }
-	}
-	set nodes4 {
-		type ipv4_addr
-		elements = { 192.0.2.12, 192.0.2.13 }
-	}
-	set pods4 {
-		type ipv4_addr
-		flags interval
-		elements = { 10.244.0.0/16 }
-	}
 	chain postrouting {
 		type nat hook postrouting priority srcnat - 10; policy accept;
 		meta mark & 0x00004000 == 0x00004000 return
-		ip saddr @own4 ip daddr != @inside4 ip daddr != @nodes4 masquerade fully-random
-		fib saddr type local ip daddr @pods4 ip daddr != @own4 masquerade fully-random
+		ip saddr { 10.244.1.0/24 } ip daddr != { 10.244.0.0/16, 169.254.0.0/16, 198.18.0.0/15, 224.0.0.0/4 } ip daddr != { 192.0.2.12, 192.0.2.13 } masquerade fully-random
+		fib saddr type local ip daddr { 10.244.0.0/16 } ip daddr != { 10.244.1.0/24 } masquerade fully-random
 	}
 }
 """
