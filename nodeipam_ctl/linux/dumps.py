@@ -78,18 +78,18 @@ def fdb_entries(kernel: Socket, name_of: Mapping[int, str]) -> Iterator[FdbEntry
 def routes(
     kernel: Socket, name_of: Mapping[int, str], interest: Interest
 ) -> tuple[list[HostObject], tuple[Route, ...]]:
-    """Our routes in our table, and those of others that concern us."""
+    """Our routes in our table and the main one, and those of others that concern us."""
     ours: list[HostObject] = []
     foreign: list[Route] = []
     adopted = interest.left.protocol if interest.left else None
-    # A predecessor's are in the main table, wherever ours are.
-    tables = dict.fromkeys((interest.table, MAIN_TABLE) if interest.left else (interest.table,))
+    # Our sinks are in the main table, and a predecessor's routes, wherever ours to other nodes are.
+    tables = dict.fromkeys((interest.table, MAIN_TABLE))
     for family, table in product((socket.AF_INET, socket.AF_INET6), tables):
         try:
             messages = kernel.dump(rtnl.RTM_GETROUTE, rtnl.route_dump(family, table))
             for message in messages:
                 protocol = rtnl.route_protocol(message.body)
-                mine = protocol == ROUTE_PROTOCOL and table == interest.table
+                mine = protocol == ROUTE_PROTOCOL
                 wanted = table == interest.table and rtnl.route_destination(message.body) in interest.wanted
                 if not (mine or protocol == adopted or wanted):
                     continue

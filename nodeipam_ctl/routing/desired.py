@@ -276,9 +276,12 @@ def _loosened(view: NodeView) -> Iterator[HostObject]:
 
 
 def _sinks(view: NodeView) -> Iterator[Route]:
-    """Packets for a pod that is gone end here instead of following the default route out and coming back."""
+    """Packets for a pod that is gone end here instead of following the default route out and coming back.
+
+    Always in the main table, where CNI plug-ins make the routes to pods: one in a table that is asked before would win over them.
+    """
     for cidr in view.own.pod_cidrs if view.own else ():
-        yield Route(dst=cidr, type=RouteType.UNREACHABLE, metric=SINK_METRIC, table=view.settings.route_table)
+        yield Route(dst=cidr, type=RouteType.UNREACHABLE, metric=SINK_METRIC)
 
 
 def _refused(view: NodeView, unusable: Mapping[Network, str]) -> tuple[str, tuple[Finding, ...]]:
