@@ -29,12 +29,14 @@ class Adoption:
         predecessor: None for nobody.
         leftovers: what may go now.
         findings: what is wrong with it.
+        unfinished: something of it is there, so whatever we do may let more of it go.
     """
 
     def __init__(self, settings: AgentSettings, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.predecessor = PREDECESSORS.get(settings.adopt)
         self.leftovers: dict[Key, HostObject] = {}
         self.findings: tuple[Finding, ...] = ()
+        self.unfinished = False
         self._name = settings.adopt
         self._gone: set[HostObject | Key] = set()
         self._linger_s = settings.audit_period_s
@@ -61,7 +63,9 @@ class Adoption:
         """
         if self.predecessor is None:
             return answer.state, tuple(obj for obj in foreign if isinstance(obj, Route))
-        found = takeover(foreign, self.predecessor, view=view, wanted=answer.state, present=present)
+        objects = tuple(foreign)
+        found = takeover(objects, self.predecessor, view=view, wanted=answer.state, present=present)
+        self.unfinished = len(objects) > len(found.others)
         now_s = self._clock()
         self._idle_since_s = {link.key: self._idle_since_s.get(link.key, now_s) for link in found.idle}
         due = (link for link in found.idle if now_s - self._idle_since_s[link.key] >= self._linger_s)

@@ -182,7 +182,7 @@ class Reconciler:
             # And what a predecessor left may go once ours is in place.
             again = raced(step) or self._lacking.learn(step.failed)
             settled = not again and not any(change.key.kind in SHAPES_FACTS for change in step.done)
-            if settled and not (self._predecessor and step.done):
+            if settled and not (self._adoption.unfinished and step.done):
                 break
         if withdrawals:
             step = self._host.apply(withdrawals)
@@ -357,7 +357,7 @@ class Reconciler:
         return self._adoption.leftovers | everything
 
     def _absorb(self, step: Outcome) -> None:
-        if self._predecessor and step.done:
+        if self._adoption.unfinished and step.done:
             self.dirty.kinds |= {Kind.LINK, Kind.ROUTE, Kind.POLICY_RULE}
         for change in step.done:
             if change.after is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,19 @@ def test_its_routes_are_found_in_the_main_table_wherever_ours_are(machine: Names
         assert theirs(machine) == (False, False)
         shown = machine.run("ip", "route", "show", "table", "100", "type", "unicast")
         assert shown.startswith("10.244.2.0/24 via 192.0.2.12 dev eth0 ")
+
+
+def test_when_all_is_taken_over_a_new_node_costs_no_more_than_without(
+    machine: Namespace, tmp_path: Path
+) -> None:
+    with adopting(machine, tmp_path) as agent:
+        agent.turn(snapshot())
+        assert theirs(machine) == (False, False)
+        agent.turn(snapshot())
+        seen = snapshot()
+        newcomer = peer("n3", "10.244.3.0/24", at=("192.0.2.13",))
+        turn = agent.turn(replace(seen, peers=(*seen.peers, newcomer)))
+    assert turn.messages == 1
 
 
 def test_the_plan_foretells_what_goes_once_ours_is_there(machine: Namespace, tmp_path: Path) -> None:
