@@ -2,7 +2,7 @@
 
 What is idle goes only after it has been so for a while: other nodes need a moment to hear what this one says of itself. And what
 returns after it was removed is named and left alone: the predecessor still runs, and two agents that undo each other's work help
-nobody. Its rules of iptables are `predecessor.py`'s affair.
+nobody. Its rules of iptables are `predecessor_rules.py`'s affair.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from nodeipam_ctl.agent.annotations import AnnotationWriter, announcements
 from nodeipam_ctl.agent.feed import Feed
 from nodeipam_ctl.agent.metrics import AgentMetrics, ProbeMetrics
 from nodeipam_ctl.agent.news import News
-from nodeipam_ctl.agent.predecessor import PredecessorRules
+from nodeipam_ctl.agent.predecessor_rules import PredecessorRules
 from nodeipam_ctl.agent.probe import Probe
 from nodeipam_ctl.agent.reconcile import Reconciler, Turn
 from nodeipam_ctl.agent.report import Reporter

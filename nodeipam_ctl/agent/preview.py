@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 
 from nodeipam_ctl.agent.feed import Feed
-from nodeipam_ctl.agent.predecessor import PredecessorRules
+from nodeipam_ctl.agent.predecessor_rules import PredecessorRules
 from nodeipam_ctl.agent.reconcile import Reconciler, Snapshot, planned
 from nodeipam_ctl.agent.surroundings import read_template
 from nodeipam_ctl.errors import Transient

@@ -1,13 +1,11 @@
-"""What may go of the things that flannel, kube-router or kindnet left on this host, and when? Only on the operator's word (--adopt).
+"""What may go of the devices, routes and policy rules that flannel, kube-router or kindnet left here, and when? Only on the operator's word (--adopt).
 
 Nodes are taken over one by one, and pods on all of them are to reach each other meanwhile. So a route goes when ours to the same
 podCIDR is in the kernel and the node there takes what we send; until then, and for a node that we cannot reach, it stays. A device
 goes when no route is left on it and no node is left that may still send to it: this node and every other one have said that they
 run our agent. Policy rules go when the masquerade is ours.
 
-Of its rules in iptables, those go that ours stand in for: what masquerades, when we do, and what accepts forwarded packets, when we
-do. Chains of network policies and of Services (KUBE-NWPLCY-*, KUBE-POD-FW-*, KUBE-ROUTER-INPUT, -FORWARD, -OUTPUT, -SERVICES) are not
-ours to judge: without them, what a policy denies would be let through.
+When in a turn that is, and whether it came back, is `agent/adoption.py`'s affair; rules of iptables are `predecessor_rules.py`'s.
 """
 
 from __future__ import annotations
@@ -19,7 +17,7 @@ from nodeipam_ctl.model import Finding, Severity
 from nodeipam_ctl.prefixes import Network, contains
 from nodeipam_ctl.routing.host_state import HostState
 from nodeipam_ctl.routing.peers import Place
-from nodeipam_ctl.routing.predecessors import LeftRules, Predecessor
+from nodeipam_ctl.routing.predecessors import Predecessor
 from nodeipam_ctl.routing.state import HostObject, Key, Kind, Link, PolicyRule, Route, RouteType
 from nodeipam_ctl.routing.view import NodeView, Peer
 
@@ -217,43 +215,6 @@ def _inside(cidr: Network, ranges: tuple[Network, ...]) -> bool:
 
 def _destinations(objects: Iterable[HostObject]) -> Iterator[Network]:
     return (obj.dst for obj in objects if isinstance(obj, Route) and obj.type is RouteType.UNICAST)
-
-
-def replaced_rules(
-    predecessor: Predecessor, *, masquerade: bool, forward_accept: bool
-) -> tuple[LeftRules, ...]:
-    """The predecessor's rules that ours stand in for."""
-    by_us = {"nat": masquerade, "filter": forward_accept}
-    return tuple(left for left in predecessor.rules if by_us[left.table])
-
-
-def removal(saved: Iterable[str], left: LeftRules) -> tuple[str, ...]:
-    """What takes such rules out of a table, as lines for `iptables-restore --noflush`; nothing when there are none.
-
-    Args:
-        saved: the table, as `iptables -S` prints it.
-        left: what may go.
-    """
-    lines = tuple(saved)
-    ends = (f" -j {left.chain}", f" -g {left.chain}") if left.chain else ()
-    rules = [
-        f"-D{line[2:]}"
-        for line in lines
-        if line.startswith("-A ")
-        and (
-            line.endswith(ends)
-            or (line.startswith(f"-A {left.hook} ") and any(mark in line for mark in left.marks))
-        )
-    ]
-    if left.chain and f"-N {left.chain}" in lines:
-        return (f":{left.chain} - [0:0]", *rules, f"-X {left.chain}")
-    return tuple(rules)
-
-
-def left_sets(predecessor: Predecessor, *, masquerade: bool) -> tuple[str, ...]:
-    """The predecessor's ipsets that nothing needs once its rules are gone."""
-    going = replaced_rules(predecessor, masquerade=masquerade, forward_accept=True)
-    return tuple(name for left in going for name in left.sets)
 
 
 def stays(name: str, reason: str) -> Finding:

@@ -1,7 +1,7 @@
 """How are flannel, kube-router and kindnet recognised on a host? Their protocols, devices, files, tables, rules and sets.
 
 A predecessor's routes carry no mark of their own, only a protocol that others use as well. What may go of all this, and when, is
-in `adopt.py`.
+in `adopt.py` (devices, routes, policy rules) and `predecessor_rules.py` (iptables and its sets).
 """
 
 from __future__ import annotations

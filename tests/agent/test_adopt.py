@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nodeipam_ctl.agent.predecessor import PredecessorRules
+from nodeipam_ctl.agent.predecessor_rules import PredecessorRules
 from nodeipam_ctl.linux import iptables
 from nodeipam_ctl.settings import AgentSettings
 from tests.agent.cluster import Cluster, until

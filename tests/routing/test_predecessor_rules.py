@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nodeipam_ctl.routing.adopt import removal, replaced_rules
+from nodeipam_ctl.routing.predecessor_rules import removal, replaced_rules
 from nodeipam_ctl.routing.predecessors import PREDECESSORS
 
 _KUBE_ROUTER_NAT = (

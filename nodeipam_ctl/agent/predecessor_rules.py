@@ -15,7 +15,8 @@ from nodeipam_ctl.agent.reconcile import Turn
 from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.linux import ipsets, iptables
 from nodeipam_ctl.model import Finding
-from nodeipam_ctl.routing.adopt import left_sets, removal, replaced_rules, returned, stays
+from nodeipam_ctl.routing.adopt import returned, stays
+from nodeipam_ctl.routing.predecessor_rules import left_sets, removal, replaced_rules
 from nodeipam_ctl.routing.predecessors import PREDECESSORS
 from nodeipam_ctl.settings import AgentSettings
 
