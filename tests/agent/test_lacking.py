@@ -12,7 +12,7 @@ from tests.linux.namespaces import python
 
 pytestmark = pytest.mark.kernel
 
-TAKE = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 4790)); print(); time.sleep(60)"
+TAKE = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 4790)); print(); time.sleep(600)"
 
 
 def test_a_node_whose_form_cannot_be_followed_is_sent_to_in_our_own(cluster: Cluster) -> None:
@@ -35,6 +35,7 @@ def test_a_node_whose_form_cannot_be_followed_is_sent_to_in_our_own(cluster: Clu
         )
         cluster.add("n3", pod_cidrs=("10.244.3.0/24",), addresses=("192.0.2.13",))
         until(lambda: len(host.routes()) == 3, "a third node is followed")
+        until(lambda: agent.lines("finding"), "what cannot be followed is told")
         holder.kill()
     assert set(wanted) < set(host.routes())
     assert [entry.split()[0] for entry in neighbours(host, "nictl.1")] == ["10.244.2.0", "10.244.3.0"]

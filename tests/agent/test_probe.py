@@ -64,7 +64,7 @@ def test_a_silent_peer_is_named_until_it_answers_and_keeps_its_route(cluster: Cl
 
     (finding,) = agent.lines("finding")
     assert (finding["code"], finding["subject"]) == ("PeerUnreachable", "node/n2")
-    assert agent.metric("nodeipam_probe_unreachable_peers") == 1
+    until(lambda: agent.metric("nodeipam_probe_unreachable_peers") == 1, "it is counted")
     assert host.routes() == routes
     other.sh("ip link set eth0 up; nft flush ruleset")
     until(lambda: agent.lines("finding_cleared"), "it answers again")
