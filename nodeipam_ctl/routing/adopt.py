@@ -142,13 +142,20 @@ def _not_taken(
         for obj in wanted.of_kind(Kind.ROUTE)
         if isinstance(obj, Route) and obj.dev
     }
+    ways = {
+        Place.of(route.dst): route.dev in devices for route in its
+    }  # flannel's to WireGuard is one for all nodes
+    lengths = {(place.version, place.prefix_length) for place in ways}
     return frozenset(
-        route.dst
-        for route in its
-        if route.dst in tunnelled
-        and (tunnelled[route.dst] or route.dev in devices)
-        and route.dst in holders
-        and not runs_ours(holders[route.dst])
+        cidr
+        for cidr, peer in holders.items()
+        if cidr in tunnelled
+        and not runs_ours(peer)
+        and any(
+            (place := Place.around(cidr, length)) in ways and (tunnelled[cidr] or ways[place])
+            for version, length in lengths
+            if version == cidr.version and length <= cidr.prefixlen
+        )
     )
 
 

@@ -154,6 +154,18 @@ def test_a_device_is_idle_when_nobody_sends_by_it_or_to_it(
     assert device not in answer.going
 
 
+def test_a_route_of_its_to_all_nodes_comes_first_as_well() -> None:
+    wide = route("10.244.0.0/16", dev="flannel.1")
+    new = peer("n4", "10.244.4.0/24", at=("192.0.2.14",), runs="host-gw")
+    answer, wanted, _ = taken("flannel", (FLANNEL_1, wide), OLD, new, backend="host-gw")
+    assert answer.first == {ip_network("10.244.2.0/24")}
+    assert answer.going == ()
+    kept = [
+        obj.dst for obj in answer.screened(wanted).of_kind(Kind.ROUTE) if isinstance(obj, Route) and obj.dev
+    ]
+    assert kept == [ip_network("10.244.4.0/24")]
+
+
 def test_a_device_is_needed_until_others_have_heard_of_us() -> None:
     answer, _, _ = taken("flannel", (FLANNEL_1,), NEW, backend="host-gw", heard=False)
     assert answer.idle == ()
