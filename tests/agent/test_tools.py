@@ -73,7 +73,7 @@ def test_the_plan_is_what_the_agent_then_does(cluster: Cluster, tmp_path: Path) 
         "~ sysctl net.ipv4.ip_forward = 1",
         "+ route 10.244.2.0/24 via 192.0.2.12 dev eth0 proto 112 metric 102",
         "+ route unreachable 10.244.1.0/24 proto 112 metric 4278198272",
-        "+ nft table inet nodeipam (17 lines)",
+        "+ nft table inet nodeipam (7 lines)",
         "- route 10.244.9.0/24 via 192.0.2.12 dev eth0 proto 112 metric 109",
     ]
     settings = nodeipam_ctl(host, "agent", *flags, "--print-sysctls")
