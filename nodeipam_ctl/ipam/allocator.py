@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import assert_never
 
 from nodeipam_ctl.ipam import pools as pool_rules
-from nodeipam_ctl.ipam.blocks import families_of, key_of, network_of
+from nodeipam_ctl.ipam.adoption import Adoption
+from nodeipam_ctl.ipam.blocks import families_of, network_of
 from nodeipam_ctl.ipam.decider import Decider, Full, as_woken
 from nodeipam_ctl.ipam.eligibility import Order
 from nodeipam_ctl.ipam.fillers import fillers
-from nodeipam_ctl.ipam.holders import NO_POOL, Blocks, NodeRecord, Rest
-from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Waiver, Woken
+from nodeipam_ctl.ipam.holders import NO_POOL, Blocks
+from nodeipam_ctl.ipam.outcomes import Observed, PoolUsage, Released, Woken
 from nodeipam_ctl.ipam.podcidrs import is_too_large
 from nodeipam_ctl.ipam.tenancy import Tenancy
 from nodeipam_ctl.ipam.waiting import Round, WaitingRoom
@@ -29,7 +29,7 @@ from nodeipam_ctl.model import (
     PoolName,
     Refusal,
 )
-from nodeipam_ctl.prefixes import Family, Network, family_of
+from nodeipam_ctl.prefixes import Network
 
 _NONE: Mapping[PoolName, str] = {}
 _WANTS = Observed(wants=True)
@@ -64,6 +64,7 @@ class Allocator:
         """Grows whenever a node that was refused might now be served."""
         self._waiting = WaitingRoom()
         self._decider = Decider(self.tenancy)
+        self._adoption = Adoption(self.tenancy, self._decider, self._waiting)
 
     # -- what is known of the world ------------------------------------------------------------------------------
 
@@ -135,7 +136,7 @@ class Allocator:
         record.unfit = tuple(block for block in blocks if is_too_large(*block))
         blocks = tuple(block for block in blocks if block not in record.unfit)
         returned = tuple(network_of(key, f) for f, key in record.held if (f, key) not in blocks)
-        self._end_rests(blocks, record.name)
+        self.version += self._decider.end_rests(blocks, record.name)
         tenancy.hold(record, actual=blocks)
         record.since_s = record.since_s or now
         self._waiting.leave(node.uid)
@@ -155,7 +156,7 @@ class Allocator:
         self.tenancy.part(record)
         spec = self.tenancy.specs.get(pool)
         delay = spec.reuse_delay_s if spec is not None else 0.0
-        left: Blocks = tuple(block for block in held if not self._used_by_a_node(block))
+        left: Blocks = tuple(block for block in held if not self.tenancy.is_used(block))
         if delay > 0:
             self.tenancy.rest(record, left, pool, released_s=now, until_s=now + delay)
             self._waiting.single_out(self.tenancy.uid_of(record.name))
@@ -224,7 +225,9 @@ class Allocator:
         Returns:
             Lines that can go: the node shows other podCIDRs, or the rest is over.
         """
-        return tuple(entry for entry in entries if not self._adopt(entry, now))
+        stale, freed = self._adoption.adopt(entries, now)
+        self.version += freed
+        return stale
 
     def unseen(self) -> tuple[tuple[NodeName, NodeUID], ...]:
         """Nodes that only the ledger knows: read each from the API server, then `observe` or `forget` it."""
@@ -342,57 +345,6 @@ class Allocator:
             line = self._decider.line_of(node, record)
             if self._waiting.refuse(node, decision, self.version, line) or node.uid in asked:
                 decisions[node.uid] = decision
-
-    def _adopt(self, entry: LedgerEntry, now: float) -> bool:
-        """Takes in one line; False when it can go."""
-        (family, key), tenancy = (family_of(entry.cidr), key_of(entry.cidr)), self.tenancy
-        if is_too_large(family, key):
-            return False
-        match entry.state:
-            case LedgerState.BOUND:
-                if not entry.node_uid:
-                    return True
-                record = tenancy.meet(entry.node_uid, entry.node)
-                if record.shown:
-                    return (family, key) in record.actual
-                self._end_rests(((family, key),), record.name)
-                tenancy.note(record, (family, key), entry.cluster_cidr)
-                record.since_s = record.since_s or entry.since_s
-                self._waiting.single_out(record.uid)
-                return True
-            case LedgerState.RESTING:
-                if entry.reusable_at_s <= now or self._used_by_a_node((family, key)):
-                    return False
-                tenancy.rests.add(
-                    Rest(
-                        family=family,
-                        key=key,
-                        node=entry.node,
-                        uid=entry.node_uid,
-                        pool=entry.cluster_cidr,
-                        released_s=entry.since_s,
-                        reusable_at_s=entry.reusable_at_s,
-                    )
-                )
-                self._waiting.single_out(tenancy.uid_of(entry.node))
-                return True
-            case LedgerState.SPLIT:
-                return True
-        assert_never(entry.state)
-
-    def _end_rests(self, blocks: Blocks, taken_by: NodeName) -> None:
-        """Addresses that a node has do not rest, whoever gave them to it; a block rests as a whole or not at all."""
-        for family, key in blocks:
-            for rest in self.tenancy.rests.touching(family, key):
-                self.tenancy.rests.remove(rest)
-                self._decider.woken.append(as_woken(rest, taken_by, Waiver.SHOWN))
-                self.version += rest.key != key  # what else it held is free
-
-    def _used_by_a_node(self, block: tuple[Family, int]) -> bool:
-        """Whether a node holds the block or a part of it."""
-        family, key = block
-        space = self.tenancy.occupancies[family].space
-        return any(isinstance(h, NodeRecord) for other in space.touching(key) for h in space.holders(other))
 
 
 def _without_versions(pool: ClusterCIDR) -> ClusterCIDR:

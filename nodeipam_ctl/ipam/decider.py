@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nodeipam_ctl.ipam.blocks import covers, network_of
+from nodeipam_ctl.ipam.blocks import covers, length_of, network_of
 from nodeipam_ctl.ipam.eligibility import MANY_ANSWERS, Eligibility, Order
-from nodeipam_ctl.ipam.holders import NodeRecord, Rest
+from nodeipam_ctl.ipam.holders import Blocks, MaskSizes, NodeRecord, Rest
 from nodeipam_ctl.ipam.outcomes import NOBODY, Waiver, Woken
 from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.ipam.refusals import full_message, none_message
@@ -59,7 +59,7 @@ class Decider:
 
     def line_of(self, node: Node, record: NodeRecord) -> Line:
         """Whom a node that was refused waits behind: those that would be refused for the same reason at any time."""
-        if not record.promised and not record.revoked:
+        if not record.promised and not record.earlier:
             order = self._eligibility.order(node)
             if self._tenancy.first_by_name(node.name, order) is order.places:
                 return (*(place.pool for place in order.places), order.mask_sizes, order.refusal)
@@ -67,36 +67,76 @@ class Decider:
 
     def decide(self, node: Node, record: NodeRecord, full: Full, now: float) -> Decision:
         """The answer for a node that shows no podCIDRs; blocks of an assignment are marked as its own."""
-        if record.revoked and not record.promised:
-            restored = any(self._tenancy.restore(record, place.pool) for place in self.order(node).places)
-            record.revocable = record.whole = restored
-        return self._again(record, now) if record.promised else self._anew(node, record, full, now)
+        if record.earlier and not record.promised:
+            self._restore(node, record)
+        return self._again(node, record, now) if record.promised else self._anew(node, record, full, now)
 
     def stands_by(self, node: Node, record: NodeRecord | None) -> bool:
-        """Whether a promise is still a good one, or may have been kept already: its ClusterCIDR, its addresses."""
+        """Whether a promise is still a good one, or may have been kept already: its ClusterCIDR, its addresses, its size."""
         if record is None or not record.promised or not record.revocable:
             return True
         order = self._eligibility.order(node)
         return (
             order.refusal is None
             and any(place.pool == record.pool for place in order.places)
+            and self._is_as_asked(order, record, record.pool, record.promised, record.asked)
             and not self._tenancy.is_disputed(record, record.promised)
         )
 
-    def _again(self, record: NodeRecord, now: float) -> Decision:
+    def end_rests(self, blocks: Blocks, taken_by: NodeName) -> bool:
+        """Addresses that a node has do not rest, whoever gave them to it; whether more is free now than that.
+
+        A block rests as a whole or not at all.
+        """
+        more = False
+        for family, key in blocks:
+            for rest in self._tenancy.rests.touching(family, key):
+                self._tenancy.rests.remove(rest)
+                self.woken.append(as_woken(rest, taken_by, Waiver.SHOWN))
+                more = more or rest.key != key
+        return more
+
+    def _restore(self, node: Node, record: NodeRecord) -> None:
+        """Promises the node the latest of what it was promised earlier that is good."""
+        order = self._eligibility.order(node)
+        may_serve = {place.pool for place in order.places} if order.refusal is None else ()
+        for earlier in reversed(record.earlier):
+            if (
+                earlier.pool in may_serve
+                and self._is_as_asked(order, record, earlier.pool, earlier.blocks, earlier.asked)
+                and self._tenancy.restore(record, earlier)
+            ):
+                return
+
+    def _is_as_asked(
+        self, order: Order, record: NodeRecord, name: PoolName, blocks: Blocks, asked: MaskSizes | None
+    ) -> bool:
+        """Whether blocks of a ClusterCIDR have the length that the node's annotations ask for, or asked for when they were chosen."""
+        pool = self._tenancy.pools[name]
+        lengths = {family: window.length for family, window in pool.windows} | dict(order.mask_sizes)
+        before, now = dict(asked or ()), dict(order.mask_sizes)
+        return all(
+            length_of(key) == lengths.get(family)
+            or (asked is not None and before.get(family) == now.get(family))
+            or (family, key) in pool.statics.get(record.name, ())
+            for family, key in blocks
+        )
+
+    def _again(self, node: Node, record: NodeRecord, now: float) -> Decision:
         """The same answer as before while its outcome is open, completed by the families whose promise did not stand."""
         rule = "promised before, outcome not yet known"
         pool = self._tenancy.pools.get(record.pool)
         has = frozenset(family for family, _ in record.promised)
         if pool is not None and not record.whole and not has.issuperset(pool.spec.families):
-            served = serve(pool, record.name, (), self._tenancy.occupancies, self._tenancy.rests, has=has)
+            masks = self._eligibility.order(node).mask_sizes
+            served = serve(pool, record.name, masks, self._tenancy.occupancies, self._tenancy.rests, has=has)
             if not isinstance(served, Served):
                 looked = (Considered(pool=pool.name, verdict=Verdict.FULL, rule=served),)
                 return Refusal(
                     node=record.name,
                     uid=record.uid,
                     reason=RefusalReason.FULL,
-                    message=full_message([(pool, served)]),
+                    message=full_message([(pool, served)], masks),
                     considered=looked,
                 )
             self._take(record, pool, served, now)
@@ -170,7 +210,7 @@ class Decider:
         now: float,
     ) -> Assignment:
         self._take(record, pool, served, now)
-        record.revocable = True
+        record.revocable, record.asked = True, order.mask_sizes
         considered = None if tried or served.rule else self._considered.get(order)
         if considered is None:
             considered = _considered(order, tried, pool.name, served.rule)

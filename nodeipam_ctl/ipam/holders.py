@@ -16,9 +16,27 @@ Blocks = tuple[tuple[Family, int], ...]
 """Blocks as (family, key), IPv4 first."""
 
 
+MaskSizes = tuple[tuple[Family, int], ...]
+"""Block lengths that a node's annotations ask for, instead of the ClusterCIDR's own."""
+
+
 def in_order(blocks: Blocks) -> Blocks:
     """The same blocks, IPv4 first, then by address."""
     return tuple(sorted(blocks, key=lambda block: (block[0] is Family.IPV6, block[1])))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Earlier:
+    """Blocks of one ClusterCIDR that were promised to a node, and are its own still: it gets them again rather than others.
+
+    Attributes:
+        asked: what its annotations asked for then; None when only the ledger tells of the promise, of which a line may be
+            missing and a request may be under way.
+    """
+
+    pool: PoolName
+    blocks: Blocks
+    asked: MaskSizes | None
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -32,8 +50,9 @@ class NodeRecord:
         whole: the promise is a whole answer; one that was read from the ledger, or of which a part failed, may lack a
             family.
         revocable: the promise was made here, and no request that gives it to the node has, or had, an end that is not certain.
+        asked: the block lengths that its annotations asked for when the promise was made here.
         noted: further blocks that ledger lines promise it; another controller may be about to give it those.
-        revoked: those of them that were promised here before, by ClusterCIDR: it gets them again rather than others.
+        earlier: those of them that make up a promise, oldest first.
         pool: the ClusterCIDR its blocks are counted under; "" while they lie outside every range.
         seen: the Node object was observed; a record that comes from the ledger alone was not.
         addresses: the node's own addresses, which are kept out of what is handed out.
@@ -50,8 +69,9 @@ class NodeRecord:
     promised: Blocks = ()
     whole: bool = False
     revocable: bool = False
+    asked: MaskSizes = ()
     noted: Blocks = ()
-    revoked: dict[PoolName, Blocks] | None = None
+    earlier: tuple[Earlier, ...] = ()
     pool: PoolName = NO_POOL
     since_s: float = 0.0
     seen: bool = False

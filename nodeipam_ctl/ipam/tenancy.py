@@ -9,7 +9,7 @@ from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.blocks import key_of, key_of_address, length_of, network_of
 from nodeipam_ctl.ipam.eligibility import Order, Place
 from nodeipam_ctl.ipam.fillers import covering
-from nodeipam_ctl.ipam.holders import Blocks, Exclusion, NodeRecord, Promise, Rest, in_order
+from nodeipam_ctl.ipam.holders import Blocks, Earlier, Exclusion, NodeRecord, Promise, Rest, in_order
 from nodeipam_ctl.ipam.podcidrs import impossible, is_too_large
 from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.ipam.rests import Rests
@@ -78,26 +78,30 @@ class Tenancy:
 
     def revoke(self, record: NodeRecord) -> None:
         """A promise is not good any more. Its blocks stay the node's until it shows others: another leader may have read the line."""
-        record.revoked = {**(record.revoked or {}), record.pool: record.promised}
+        earlier = Earlier(pool=record.pool, blocks=record.promised, asked=record.asked)
+        record.earlier = (*(e for e in record.earlier if e.blocks != earlier.blocks), earlier)
         self.hold(record, actual=(), noted=(*record.noted, *record.promised))
 
-    def restore(self, record: NodeRecord, pool: PoolName) -> bool:
-        """Promises again what was revoked in a ClusterCIDR, if there is anything and it is good; says whether."""
-        blocks = (record.revoked or {}).get(pool, ())
+    def restore(self, record: NodeRecord, earlier: Earlier) -> bool:
+        """Promises again what was promised earlier, if it is good; says whether."""
+        blocks, pool = earlier.blocks, earlier.pool
         inside = all(
             any(window.owner == pool for window, _ in self.occupancies[family].windows_around(key))
             for family, key in blocks
         )
-        if (
-            not blocks
-            or not inside
-            or not set(blocks) <= set(record.noted)
-            or self.is_disputed(record, blocks)
-        ):
+        if not inside or not set(blocks) <= set(record.noted) or self.is_disputed(record, blocks):
             return False
         noted = tuple(block for block in record.noted if block not in blocks)
         self.hold(record, actual=(), promised=blocks, noted=noted, pool=pool)
+        record.whole = record.revocable = earlier.asked is not None
+        record.asked = earlier.asked or ()
         return True
+
+    def choose_later(self, record: NodeRecord, promises: tuple[Earlier, ...]) -> None:
+        """The ledger has lines of several promises to a node that shows none: all are its own, and `restore` gives it one."""
+        record.earlier = promises
+        blocks = (block for promise in promises for block in promise.blocks)
+        self.hold(record, actual=(), noted=tuple(dict.fromkeys((*record.noted, *blocks))))
 
     def is_disputed(self, record: NodeRecord, blocks: Blocks) -> bool:
         """Whether a part of these blocks belongs to somebody else, or is not to be handed out."""
@@ -113,6 +117,12 @@ class Tenancy:
                         continue
                     return True
         return False
+
+    def is_used(self, block: tuple[Family, int]) -> bool:
+        """Whether a node holds the block or a part of it."""
+        family, key = block
+        space = self.occupancies[family].space
+        return any(isinstance(h, NodeRecord) for other in space.touching(key) for h in space.holders(other))
 
     def hold(
         self,

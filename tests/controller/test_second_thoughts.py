@@ -9,11 +9,14 @@ from ipaddress import ip_network
 import pytest
 
 from nodeipam_ctl.demo.apiserver import Effect, Fault
+from nodeipam_ctl.ipam.eligibility import MASK_SIZE
 from nodeipam_ctl.model import NodeUID
-from tests.controller.harness import POOLS, Cluster, Object, Running, eventually
+from nodeipam_ctl.prefixes import Family
+from tests.controller.harness import PAGES, POOLS, Cluster, Object, Running, eventually
 from tests.controller.test_set_back import agrees
 
 LOWER = ip_network("10.244.0.0/17")
+MASK = MASK_SIZE[Family.IPV4]
 SERVICES = "/apis/networking.k8s.io/v1/servicecidrs"
 
 
@@ -35,6 +38,10 @@ async def _other_labels(cluster: Cluster) -> None:
     await _label(cluster, zone="b")
 
 
+async def _other_mask(cluster: Cluster) -> None:
+    await _change(cluster, annotations={MASK: "25"})
+
+
 async def _disabled(cluster: Cluster) -> None:
     await cluster.patch(f"{POOLS}/b", {"spec": {"nodeSelector": None}})
     await cluster.patch(f"{POOLS}/a", {"spec": {"disabled": True}})
@@ -45,6 +52,7 @@ CHANGES = [
     pytest.param(_exclusion, id="it is excluded"),
     pytest.param(_address, id="a node has an address there"),
     pytest.param(_other_labels, id="the node's labels choose another ClusterCIDR"),
+    pytest.param(_other_mask, id="its annotation asks for another size"),
     pytest.param(_disabled, id="its ClusterCIDR is disabled"),
 ]
 
@@ -92,6 +100,63 @@ async def test_what_was_promised_before_is_promised_again_when_it_is_right_again
         assert await cluster.served("n", within_s=15) == first[:1]
 
 
+async def test_a_mask_annotation_that_changes_alone_counts_until_the_node_has_its_podcidrs(
+    cluster: Cluster,
+) -> None:
+    await _pools(cluster)
+    async with cluster.controller() as running:
+        refused = await _refused(cluster, running, 403)
+        first = _promised(running, refused.uid)
+        for size, blocks in (("25", 2), ("24", 2), ("/25", 2)):
+            await _change(cluster, annotations={MASK: size})
+            await eventually(
+                lambda size=size: (
+                    running.controller.reconciler.allocator.lines(refused.uid)[0].cidr.prefixlen
+                    == int(size.removeprefix("/"))
+                )
+            )
+            assert len(_promised(running, refused.uid)) == blocks, "what it was promised before is used again"
+        cluster.api.faults.remove(refused.fault)
+        [has] = await cluster.served("n", within_s=15)
+        assert has.endswith("/25")
+        assert [has] != first
+        await agrees(cluster)
+
+
+async def test_after_a_restart_the_promise_that_is_right_now_counts_not_the_first_line(
+    cluster: Cluster,
+) -> None:
+    await _pools(cluster)
+    async with cluster.controller() as running:
+        refused = await _refused(cluster, running, 403)
+        await _label(cluster, zone="b")
+        await eventually(lambda: _both_stand(cluster), what="lines of both promises")
+    async with cluster.controller():
+        cluster.api.faults.remove(refused.fault)
+        [has] = await cluster.served("n", within_s=15)
+        assert has.startswith("10.245.")
+        await agrees(cluster)
+
+
+async def test_a_node_whose_annotation_became_nonsense_gets_nothing_until_it_is_corrected(
+    cluster: Cluster,
+) -> None:
+    await _pools(cluster)
+    async with cluster.controller() as running:
+        refused = await _refused(cluster, running, 403)
+        first = _promised(running, refused.uid)
+        await _change(cluster, annotations={MASK: "large"})
+        await eventually(running.controller.reconciler.allocator.waiting)
+        cluster.api.faults.remove(refused.fault)
+        [(_, refusal)] = running.controller.reconciler.allocator.waiting()
+        assert "write a prefix length" in refusal.message
+        await cluster.node("next", labels={"zone": "a"})
+        await cluster.served("next")
+        assert await cluster.cidrs("n") == []
+        await _change(cluster, annotations={MASK: "24"})
+        assert await cluster.served("n", within_s=15) == first
+
+
 class _Refused:
     def __init__(self, uid: str, fault: int) -> None:
         self.uid, self.fault = NodeUID(uid), fault
@@ -124,14 +189,23 @@ async def _refused(cluster: Cluster, running: Running, status: int) -> _Refused:
 
 
 async def _label(cluster: Cluster, **labels: str) -> None:
+    await _change(cluster, labels=labels)
+
+
+async def _change(cluster: Cluster, **metadata: Object) -> None:
     """By PUT, for patches are refused."""
     node = await cluster.get("/api/v1/nodes/n")
-    node["metadata"]["labels"] = labels
+    node["metadata"].update(metadata)
     await cluster.client.replace("/api/v1/nodes/n", json.dumps(node).encode())
 
 
 def _promised(running: Running, uid: NodeUID) -> list[str]:
     return [str(cidr) for cidr in running.controller.reconciler.allocator.held_by(uid)]
+
+
+async def _both_stand(cluster: Cluster) -> bool:
+    entries = [entry for page in await cluster.items(PAGES) for entry in page.get("entries") or ()]
+    return sum(entry["state"] == "Bound" for entry in entries) == 2
 
 
 async def _noticed(running: Running, uid: NodeUID) -> None:
