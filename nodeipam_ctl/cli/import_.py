@@ -150,6 +150,8 @@ def _show(found: Takeover, world: World, wanted: Sequence[ClusterCIDR], now_s: f
             say(as_yaml(*objects))
         else:
             say(as_json({"apiVersion": "v1", "kind": "List", "items": objects}))
+        for warning in found.warnings:  # standard output holds the manifests
+            print(safe(f"nodeipam-ctl: warning: {warning}"), file=sys.stderr)
     return refused
 
 
@@ -180,8 +182,8 @@ def _text(found: Takeover, wanted: Sequence[ClusterCIDR], after: dict[PoolName, 
         table(("CLUSTERCIDR", "ACTION", "FAMILY", "RANGES", "MASK", "EXCLUDE", "NODES", "FITS"), rows),
         f"{many(found.nodes, 'node')}: {counts}",
     ]
-    if found.refusals:
-        parts.append(findings_table(found.refusals))
+    if found.refusals or found.warnings:
+        parts.append(findings_table((*found.refusals, *found.warnings)))
     return "\n\n".join(parts)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Final
 
 from nodeipam_ctl.ipam import pools as pool_rules
@@ -31,6 +32,7 @@ class Takeover:
         create: ClusterCIDRs that do not exist yet.
         present: those that exist already and say the same.
         refusals: why nothing may be applied; empty when all is well.
+        warnings: what is there already and would share addresses with what is created.
         nodes: how many Nodes there are.
         fitting: how many of them hold podCIDRs, all of which are blocks of a ClusterCIDR.
         without: how many of them have no podCIDRs yet.
@@ -39,6 +41,7 @@ class Takeover:
     create: tuple[ClusterCIDR, ...]
     present: tuple[PoolName, ...]
     refusals: tuple[Finding, ...]
+    warnings: tuple[Finding, ...]
     nodes: int
     fitting: int
     without: int
@@ -80,6 +83,7 @@ def takeover(world: World, wanted: Sequence[ClusterCIDR], now: float) -> Takeove
         create=tuple(create),
         present=tuple(present),
         refusals=(*refusals, *found),
+        warnings=tuple(f for pool in create for other in world.pools for f in _there_already(pool, other)),
         nodes=len(world.nodes),
         fitting=sum(1 for node in held if f"node/{node.name}" not in odd),
         without=len(world.nodes) - len(held),
@@ -120,6 +124,25 @@ def ours(upstream: ClusterCIDR) -> ClusterCIDR:
         families=upstream.families,
         selector=upstream.selector,
     )
+
+
+def _there_already(pool: ClusterCIDR, other: ClusterCIDR) -> Iterator[Finding]:
+    """What is said of a ClusterCIDR that has addresses already which another is to take over; an exclusion holds for both."""
+    shared = []
+    for family in pool.families.keys() & other.families.keys():
+        mine, theirs = pool.families[family], other.families[family]
+        for cidr, there in product(mine.cidrs, theirs.cidrs):
+            both = max(cidr, there, key=lambda c: c.prefixlen)
+            if overlaps(cidr, there) and not any(contains(e, both) for e in (*mine.exclude, *theirs.exclude)):
+                shared.append(f"{cidr} {'lies in' if contains(there, cidr) else 'contains'} {there}")
+    if shared:
+        yield Finding(
+            code="RangeTaken",
+            subject=f"clustercidr/{pool.name}",
+            message=f"{', '.join(sorted(shared))} of ClusterCIDR {other.name}, which is there already: both would hand out the "
+            "same addresses, each once",
+            remedy=f"import nothing if {other.name} is to serve these nodes, otherwise separate the ranges",
+        )
 
 
 def _unfit(pool: ClusterCIDR) -> Iterable[Finding]:

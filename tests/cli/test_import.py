@@ -138,6 +138,54 @@ async def test_flags_that_kube_controller_manager_refuses_are_usage_errors(
     assert said.err.count("\n") == (said.code != 0)
 
 
+@pytest.mark.parametrize(
+    ("present", "says"),
+    [
+        pytest.param(
+            {"cidrs": ["10.0.0.0/8"], "nodeMaskSize": 24}, "10.244.0.0/16 lies in 10.0.0.0/8", id="covers"
+        ),
+        pytest.param(
+            {"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24},
+            "10.244.0.0/16 lies in 10.244.0.0/16",
+            id="the same",
+        ),
+        pytest.param(
+            {"cidrs": ["10.9.0.0/16", "10.244.8.0/22"], "nodeMaskSize": 25},
+            "10.244.0.0/16 contains 10.244.8.0/22",
+            id="a part",
+        ),
+        pytest.param({"cidrs": ["10.245.0.0/16"], "nodeMaskSize": 24}, "", id="beside it"),
+        pytest.param(
+            {"cidrs": ["10.240.0.0/12"], "nodeMaskSize": 24, "exclude": ["10.244.0.0/15"]},
+            "",
+            id="all of it excluded",
+        ),
+    ],
+)
+async def test_warns_when_a_clustercidr_has_the_range_already(
+    operator: Operator, present: dict[str, Any], says: str
+) -> None:
+    await operator.cluster.pool("corp", ipv4=present)
+    shown = await operator("import", DUAL)
+    assert (shown.code, shown.err) == (0, "")
+    assert (says in shown.out and "RangeTaken" in shown.out) if says else "RangeTaken" not in shown.out
+    for form in ("yaml", "json"):
+        said = await operator("import", DUAL, "-o", form)
+        assert said.code == 0
+        assert yaml.safe_load(said.out)["kind"] in {"ClusterCIDR", "List"}
+        if says:
+            assert said.err.startswith("nodeipam-ctl: warning: clustercidr/default-cluster-cidr: ")
+            assert f"{says} of ClusterCIDR corp, which is there already" in said.err
+            assert "; import nothing if corp is to serve these nodes" in said.err
+        assert said.err.count("\n") == bool(says)
+
+
+async def test_what_was_imported_before_is_no_warning(operator: Operator) -> None:
+    assert (await operator("import", DUAL, "--apply")).code == 0
+    again = await operator("import", DUAL, "--apply", "-o", "yaml")
+    assert (again.code, again.err) == (0, "nothing to create\n")
+
+
 async def test_upstream_objects_become_ours(operator: Operator) -> None:
     operator.cluster.api.apply(yaml.safe_load(UPSTREAM_CRD.read_text()))
     await _upstream(operator, "all", ipv4="10.244.0.0/16")
