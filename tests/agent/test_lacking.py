@@ -12,7 +12,7 @@ from tests.linux.namespaces import python
 
 pytestmark = pytest.mark.kernel
 
-TAKE = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 4790)); print(); time.sleep(600)"
+TAKE = "import socket, time; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 4790)); print(flush=True); time.sleep(60)"
 
 
 def test_a_node_whose_form_cannot_be_followed_is_sent_to_in_our_own(cluster: Cluster) -> None:
