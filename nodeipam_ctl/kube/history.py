@@ -3,17 +3,18 @@
 A watch resumed from a version in the server's future brings neither an error nor what we missed. So the first request after a
 lost connection is a list of one object, not older than what we know: a server that is behind us refuses it. One that was set
 back and has overtaken us since does not, so we ask for the object that changed last before our version: whenever our kind lost
-anything, it lost that change. One reader's contradiction has all of them list again, which is always safe.
+anything, it lost that change. If that object has changed again, the server is asked for what it was at our version, which takes
+the revision from etcd; once etcd has compacted it, we list. One reader's contradiction has all of them list again, which is always safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from msgspec import Raw
 
-from nodeipam_ctl.errors import Expired, Invalid
+from nodeipam_ctl.errors import Expired, Invalid, Permanent
 from nodeipam_ctl.kube.client import Client
 from nodeipam_ctl.kube.wire.envelope import decode_list, decode_metadata
 
@@ -55,37 +56,61 @@ def latest(known: Last | None, raw: Raw) -> Last | None:
 
 
 async def recognise(
-    client: Client, path: str, *, version: str, last: Last | None, fits: Callable[[Raw], bool]
+    client: Client,
+    question: Callable[[str], str],
+    *,
+    version: str,
+    last: Last | None,
+    fits: Callable[[Raw], bool],
 ) -> None:
     """Asks a server that is back whether it is the one we knew: for a list of one object, not older than `version`.
 
+    Where that object has changed since, it is asked for once more, as it was at exactly `version`.
+
     Args:
         client: to ask through.
-        path: of that list, with its query, which chooses the object that changed last if there is one.
+        question: the path of that list for a `resourceVersionMatch`; it chooses the object that changed last if there is one.
         version: the resourceVersion that our store is at.
         last: the latest change up to then; None when we never saw an object.
         fits: whether an object that did not change since `version` is what our store has.
 
     Raises:
-        Expired: it is behind us, shows other objects, or cannot tell; `client.reachability` knows it then as well.
+        Expired: it is behind us or shows other objects, and `client.reachability` knows it then as well; or it cannot tell.
     """
+    path = question("NotOlderThan")
     try:
-        found = ""
-        page = decode_list(await client.get(path))
-        if not page.items and last is not None and not last.gone:
-            # Deleted since, or never created in this history: only a list tells.
-            found = f"{last.name} of version {last.version} is not there"
-        for raw in page.items:
-            now = version_of(raw)
-            if is_behind(version, now):
-                continue  # what changed after our version is no contradiction
-            if (last is not None and is_behind(now, last.version)) or not fits(raw):
-                found = f"an object of version {now} is not what it was at our {version}"
-        if found:
-            raise Expired(f"LIST {path.partition('?')[0]}: the server came back with other data: {found}")
+        now = decode_list(await client.get(path)).items
     except Invalid as exc:  # servers before 1.19 do not know the question
         client.reachability.replaced()
         raise Expired(str(exc)) from exc
     except Expired:
         client.reachability.replaced()
         raise
+    found = ""
+    if not now and last is not None and not last.gone:
+        # Deleted since, or never created in this history: only a list tells.
+        found = f"{last.name} of version {last.version} is not there"
+    elif now and not any(is_behind(version, version_of(raw)) for raw in now):
+        found = _contradiction(now, version, last, fits)
+    elif last is not None or now:
+        # What changed after our version is no contradiction and no proof: it may have changed after the loss as well.
+        try:
+            then = decode_list(await client.get(question("Exact"))).items
+        except Permanent as exc:
+            raise Expired(f"{exc}; what was there at our {version} is not known any more") from exc
+        found = _contradiction(then, version, last, fits)
+    if found:
+        client.reachability.replaced()
+        raise Expired(f"LIST {path.partition('?')[0]}: the server came back with other data: {found}")
+
+
+def _contradiction(then: Sequence[Raw], version: str, last: Last | None, fits: Callable[[Raw], bool]) -> str:
+    """What is not as we knew it in the answer as it was at our version; "" when all is."""
+    if not then and last is not None and not last.gone:
+        return f"{last.name} was not there at our {version}"
+    for raw in then:
+        now = version_of(raw)
+        moved = last is not None and (is_behind(now, last.version) or is_behind(last.version, now))
+        if moved or (last is not None and last.gone) or not fits(raw):
+            return f"an object of version {now} is not what it was at our {version}"
+    return ""

@@ -211,12 +211,13 @@ class Informer(Generic[T]):
         heard = False
         if self._lost:
             last = self._latest()
-            one = self._path(
-                limit=1,
-                resourceVersion=self._version,
-                resourceVersionMatch="NotOlderThan",
-                **({"fieldSelector": f"metadata.name={last.name}"} if last is not None else {}),
-            )
+            chosen = {"fieldSelector": f"metadata.name={last.name}"} if last is not None else {}
+
+            def one(match: str) -> str:
+                return self._path(
+                    limit=1, resourceVersion=self._version, resourceVersionMatch=match, **chosen
+                )
+
             await recognise(self._client, one, version=self._version, last=last, fits=self._fits)
             if self._list_wanted:
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -24,8 +25,13 @@ class Backup:
             name: dict(bucket.objects) for name, bucket in api.cluster.store
         }
 
-    async def restore(self, *, ahead: int = 0) -> None:
-        """The server dies and comes back with this, when others have written so many versions more since it was made."""
+    async def restore(self, *, ahead: int = 0, touched: bool = False) -> None:
+        """The server dies and comes back with this, when others have written so many versions more since it was made.
+
+        Args:
+            ahead: how many.
+            touched: every object is among what they wrote, with nothing new in it, as by a migration of the storage.
+        """
         api, store = self._api, self._api.cluster.store
         await api._hang_up()
         store.reset()
@@ -34,18 +40,37 @@ class Backup:
             bucket = store.bucket(name)
             bucket.objects, bucket.keys = dict(objects), sorted(objects)
             bucket.compacted_rv = bucket.newest_rv = self._version
+            for stored in list(objects.values()) if touched else ():
+                version = store.next_rv()
+                raw = json.loads(stored.raw)
+                raw["metadata"]["resourceVersion"] = str(version)
+                store.put(
+                    bucket,
+                    Stored(
+                        namespace=stored.namespace,
+                        name=stored.name,
+                        uid=stored.uid,
+                        rv=version,
+                        raw=json.dumps(raw).encode(),
+                        labels=stored.labels,
+                        fields=stored.fields,
+                    ),
+                )
         await asyncio.sleep(0.2)
         await api._listen()
 
 
 @pytest.mark.parametrize(
-    "ahead",
+    ("ahead", "touched"),
     [
-        pytest.param(0, id="a server behind us"),
-        pytest.param(10_000, id="a server that has overtaken us since"),
+        pytest.param(0, False, id="a server behind us"),
+        pytest.param(10_000, False, id="a server that has overtaken us since"),
+        pytest.param(10_000, True, id="a server that has overtaken us and changed what changed last"),
     ],
 )
-async def test_a_node_whose_podcidrs_were_lost_gets_the_same_again(cluster: Cluster, ahead: int) -> None:
+async def test_a_node_whose_podcidrs_were_lost_gets_the_same_again(
+    cluster: Cluster, ahead: int, *, touched: bool
+) -> None:
     await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24})
     async with cluster.controller() as running:
         await cluster.node("before")
@@ -65,7 +90,9 @@ async def test_a_node_whose_podcidrs_were_lost_gets_the_same_again(cluster: Clus
         for i in range(5):
             await cluster.node(f"later-{i}")
         await cluster.all_served(7)
-        await backup.restore(ahead=ahead)
+        await cluster.patch(f"{NODES}/before", {"metadata": {"labels": {"changed": "last"}}})
+        await eventually(lambda: _labelled(running, "before"))
+        await backup.restore(ahead=ahead, touched=touched)
         assert await cluster.served("lost", within_s=20) == had
         await eventually(lambda: running.readiness.ready, within_s=20, what="readiness")
         await cluster.node("fresh")
@@ -93,6 +120,10 @@ async def agrees(cluster: Cluster) -> None:
 
 def known(running: Running) -> set[str]:
     return {node.name for node in running.controller._nodes.store.values()}
+
+
+def _labelled(running: Running, name: str) -> bool:
+    return any(n.name == name and "changed" in n.labels for n in running.controller._nodes.store.values())
 
 
 async def _counted(cluster: Cluster) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 from structlog.testing import capture_logs
@@ -14,7 +15,7 @@ from nodeipam_ctl.kube.deltas import Delta, Removed
 from nodeipam_ctl.kube.informer import Informer, Timing
 from nodeipam_ctl.kube.resources import nodes
 from nodeipam_ctl.model import Node
-from tests.kube.scripted import Scripted, answer, cut, end, stream
+from tests.kube.scripted import Handler, Scripted, answer, cut, end, refusal, stream
 from tests.kube.watched_nodes import IMPATIENT, event, kinds, listing, running
 
 
@@ -103,7 +104,6 @@ async def test_a_watch_that_was_cut_asks_for_the_history_before_it_goes_on() -> 
         pytest.param(event("ADDED", "b", 52), listing(90), True, id="its creation was lost"),
         pytest.param(event("MODIFIED", "a", 52), listing(90, "a"), True, id="its change was lost"),
         pytest.param(event("DELETED", "a", 52), listing(90, "a"), True, id="its deletion was lost"),
-        pytest.param(event("DELETED", "a", 52), listing(90), False, id="what was deleted is not there"),
         pytest.param(
             event("MODIFIED", "a", 1, labels={"x": "y"}),
             listing(90, "a"),
@@ -131,6 +131,82 @@ async def test_a_restored_server_that_has_overtaken_us_is_known_by_the_last_chan
     name = "b" if b'"b"' in last else "a"
     assert f"fieldSelector=metadata.name%3D{name}&" in server.requests[2].path
     assert replaced.is_set() is other
+
+
+def _item(version: int, x: str = "y") -> bytes:
+    metadata = {"name": "a", "uid": "uid-a", "resourceVersion": str(version), "labels": {"x": x}}
+    return json.dumps({"metadata": {"resourceVersion": "95"}, "items": [{"metadata": metadata}]}).encode()
+
+
+CHANGED = event("MODIFIED", "a", 52, labels={"x": "y"})
+DELETED = event("DELETED", "a", 52)
+AGAIN = _item(90)
+GONE = refusal(410, "Expired", "The resourceVersion for the provided list is too old.")
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "then", "other", "lists"),
+    [
+        pytest.param(CHANGED, AGAIN, answer(_item(52)), False, 1, id="it was what we knew"),
+        pytest.param(CHANGED, AGAIN, answer(listing(52, "a")), True, 2, id="its change was lost"),
+        pytest.param(CHANGED, AGAIN, answer(listing(52)), True, 2, id="it is of another history"),
+        pytest.param(
+            CHANGED, AGAIN, answer(_item(52, x="z")), True, 2, id="another change of the same version"
+        ),
+        pytest.param(CHANGED, AGAIN, GONE, False, 2, id="nobody remembers, so our kind is listed"),
+        pytest.param(DELETED, listing(90), answer(listing(52)), False, 1, id="it was deleted"),
+        pytest.param(
+            DELETED,
+            listing(90),
+            answer(listing(52, "a")),
+            True,
+            2,
+            id="its deletion was lost and it was deleted again",
+        ),
+        pytest.param(DELETED, AGAIN, answer(listing(52)), False, 1, id="it was deleted, and is a new one"),
+        pytest.param(
+            DELETED, AGAIN, answer(listing(52, "a")), True, 2, id="its deletion was lost and it changed again"
+        ),
+    ],
+)
+async def test_when_what_changed_last_has_changed_again_it_is_asked_for_as_it_was(
+    last: bytes, now: bytes, then: Handler, *, other: bool, lists: int
+) -> None:
+    handlers = [
+        answer(listing(1, "a")),
+        stream(last, then=cut),
+        answer(now),
+        then,
+        stream(then=cut) if lists == 1 else answer(listing(95, "a")),
+        stream(then=cut),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        replaced = asyncio.Event()
+        with client.reachability.when_replaced(replaced.set):
+            for _ in range(1 + lists):
+                await informer.turn()
+    assert server.requests[3].path == (
+        "/api/v1/nodes?fieldSelector=metadata.name%3Da&limit=1&resourceVersion=52&resourceVersionMatch=Exact"
+    )
+    assert replaced.is_set() is other
+    assert informer.lists == lists
+
+
+async def test_a_new_object_where_there_was_none_is_no_other_history() -> None:
+    handlers = [
+        answer(listing(50)),
+        stream(then=cut),
+        answer(_item(90)),
+        answer(listing(50)),
+        stream(event("ADDED", "a", 90), then=cut),
+    ]
+    async with Scripted(*handlers) as server, Client(Access(server=server.url)) as client:
+        informer = Informer(client, nodes(), backoff=Backoff(first_s=0.001))
+        await informer.turn()
+        await informer.turn()
+    assert {node.name for node in informer.store.values()} == {"a"}
+    assert informer.lists == 1
 
 
 async def test_a_watch_that_ends_in_its_time_goes_on_without_a_question() -> None:
