@@ -43,8 +43,10 @@ class Replica:
     def start(self, now: float) -> None:
         """Reads everything: pages first, then Nodes, so that a line without a Node is a Node that is gone."""
         self.allocator.set_pools(self.pools)
-        for page in self.server.pages.values():
-            self.take(page, now)
+        for page in self.server.pages.values() if self.ledger_on else ():
+            self.ledger.see(page)
+        for stale in self.allocator.adopt(tuple(self.ledger.entries()), now):
+            self.ledger.drop(stale.cidr, stale.node_uid)
         for node in self.server.nodes.values():
             self.take(node, now)
         self.seen_log = len(self.server.log)
@@ -112,7 +114,11 @@ class Replica:
                 self.gone(uid, now)
 
     def decide(self, now: float) -> None:
-        """Decides for all nodes that are known to have nothing."""
+        """Decides for all nodes that are known to have nothing; what is promised and not sent yet may not be good any more."""
+        for node in self.store.values():
+            if not node.pod_cidrs and node.uid not in self.patching and not self.allocator.stands_by(node):
+                self.assignments.pop(node.uid, None)
+                self.allocator.reconsider(node)
         wanting = [
             node for node in self.store.values() if not node.pod_cidrs and node.uid not in self.assignments
         ]
@@ -168,6 +174,9 @@ class Replica:
         for uid, assignment in list(self.assignments.items()):
             if uid in self.patching or (self.ledger_on and not self.ledger.stands(uid, assignment.pod_cidrs)):
                 continue
+            if not self.allocator.stands_by(self.store[uid]):
+                del self.assignments[uid]
+                continue
             self.patching.add(uid)
             self.send_patch(assignment)
 
@@ -180,5 +189,6 @@ class Replica:
 
         def lost() -> None:
             self.patching.discard(assignment.uid)
+            self.allocator.insist(assignment.uid)
 
         self.flights.append(Flight(lambda: self.server.patch(assignment), done, lost))

@@ -27,6 +27,11 @@ class Server:
         self.nodes[node.name] = node
         self.log.append(node)
 
+    def ask(self, name: NodeName, annotations: dict[str, str]) -> None:
+        """Somebody changes what a Node asks for."""
+        self.nodes[name] = replace(self.nodes[name], annotations=annotations)
+        self.log.append(self.nodes[name])
+
     def delete(self, name: NodeName) -> None:
         """The Node object is gone."""
         self.log.append(self.nodes.pop(name).uid)

@@ -6,17 +6,32 @@ import random
 import sys
 from ipaddress import ip_network
 
+from nodeipam_ctl.ipam.eligibility import MASK_SIZE
 from nodeipam_ctl.model import ClusterCIDR, FamilySpec, Node, PoolName, Retain
 from nodeipam_ctl.prefixes import Family
 from tests.ipam.replica import Flight, Replica
 from tests.ipam.server import Server
 
+WISHES: list[dict[str, str]] = [{}, *({MASK_SIZE[Family.IPV4]: size} for size in ("24", "26", "27", "large"))]
+
 
 def play(
-    seed: int, pools: list[list[ClusterCIDR]], *, ledger_on: bool, steps: int = 200, settle: bool = True
+    seed: int,
+    pools: list[list[ClusterCIDR]],
+    *,
+    ledger_on: bool,
+    steps: int = 200,
+    settle: bool = True,
+    asking: bool = False,
 ) -> tuple[Server, tuple[Node, Node] | None, list[Replica]]:
-    """One random history; stops at the first overlap. `pools` is what each replica believes the ClusterCIDRs to be."""
+    """One random history; stops at the first overlap.
+
+    Args:
+        pools: what each replica believes the ClusterCIDRs to be.
+        asking: nodes change the size that they ask for, so that promises are decided again.
+    """
     rng = random.Random(seed)
+    wishes = random.Random(seed + 1)
     server = Server()
     now = 1000.0
     for i in range(rng.randint(0, 3)):
@@ -28,6 +43,8 @@ def play(
     names = 0
     for _ in range(steps):
         now += rng.choice((0.0, 0.0, 1.0, 30.0))
+        if asking and wishes.random() < 0.15 and server.nodes:
+            server.ask(wishes.choice(sorted(server.nodes)), wishes.choice(WISHES))
         event = rng.random()
         if event < 0.10 and len(server.nodes) < 9:
             names += 1
@@ -141,9 +158,13 @@ def beliefs(seed: int) -> list[list[ClusterCIDR]]:
     return [belief((24, 25, 26, 28)), belief((20, 21, 22, 23, 24, 25, 27))]
 
 
-def overlaps_found(seeds: range, *, ledger_on: bool) -> list[int]:
+def overlaps_found(seeds: range, *, ledger_on: bool, asking: bool = False) -> list[int]:
     """The seeds whose history ends with two nodes that share an address."""
-    return [s for s in seeds if play(s, beliefs(s), ledger_on=ledger_on, settle=False)[1] is not None]
+    return [
+        s
+        for s in seeds
+        if play(s, beliefs(s), ledger_on=ledger_on, settle=False, asking=asking)[1] is not None
+    ]
 
 
 def main() -> None:

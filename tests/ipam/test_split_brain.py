@@ -15,6 +15,13 @@ def test_two_leaders_never_give_overlapping_blocks(shard: int) -> None:
     assert overlaps_found(range(shard * 125, (shard + 1) * 125), ledger_on=True) == []
 
 
+@pytest.mark.parametrize("shard", range(4))
+def test_two_leaders_that_think_again_never_give_overlapping_blocks(shard: int) -> None:
+    assert (
+        overlaps_found(range(20_000 + shard * 100, 20_100 + shard * 100), ledger_on=True, asking=True) == []
+    )
+
+
 def test_the_same_histories_do_overlap_when_the_ledger_is_off() -> None:
     assert len(overlaps_found(range(150), ledger_on=False)) > 4
 
@@ -31,15 +38,16 @@ def test_a_write_that_makes_no_new_version_is_found_out(monkeypatch: pytest.Monk
         return put(self, replace(page, turn=0))
 
     monkeypatch.setattr(Server, "put", put_without_turn)
-    assert overlaps_found(range(215, 225), ledger_on=True) != []
+    assert overlaps_found(range(480, 500), ledger_on=True) != []
 
 
+@pytest.mark.parametrize("asking", [False, True])
 @pytest.mark.parametrize("shard", range(4))
 def test_when_writes_arrive_again_everything_settles_and_the_ledger_says_what_the_nodes_show(
-    shard: int,
+    shard: int, *, asking: bool
 ) -> None:
     for seed in range(10_000 + shard * 15, 10_000 + shard * 15 + 15):
-        server, found, replicas = play(seed, beliefs(seed), ledger_on=True, steps=80)
+        server, found, replicas = play(seed, beliefs(seed), ledger_on=True, steps=80, asking=asking)
         assert found is None
         assert not any(r.flights or r.ledger.busy for r in replicas), f"seed {seed} never settles"
         bound = {
