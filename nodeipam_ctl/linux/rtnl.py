@@ -228,6 +228,8 @@ def decode_entry(
         return kind, None, None
     found = attributes(body[12:])
     if kind is Kind.FDB:
+        if found.keys() == {_NDA_LLADDR}:
+            return kind, None, None  # said again without the destination, by older kernels (6.1)
         mac = _mac(found.get(_NDA_LLADDR))
         return kind, Key(kind, name_of[index], mac) if mac else None, decode_fdb(body, name_of)
     dst = found.get(_NDA_DST)

@@ -52,6 +52,14 @@ def test_an_event_wakes_when_it_differs_from_what_is_known(
     assert events.heard(event(number, entry)) is news
 
 
+@pytest.mark.parametrize("number", [rtnl.RTM_NEWNEIGH, rtnl.RTM_DELNEIGH])
+def test_what_linux_6_1_says_twice_is_news_once(number: int) -> None:
+    # As heard on Debian 12: struct ndmsg with NTF_SELF and NUD_PERMANENT, then NDA_LLADDR and nothing else.
+    second = bytes.fromhex("0700000003000000800002000a0002000200000000020000")
+    events = knowing(ENTRY, dirty=Dirty(kinds=set(), facts=False))
+    assert not events.heard(Message(number, 0, 0, memoryview(second)))
+
+
 def test_an_event_during_a_turn_waits_for_its_end() -> None:
     dirty = Dirty(kinds=set(), facts=False)
     events = knowing(ENTRY, dirty=dirty)

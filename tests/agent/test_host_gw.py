@@ -162,7 +162,8 @@ def test_heals_what_somebody_else_breaks_within_200_ms(cluster: Cluster) -> None
             f"this is healed: {script}",
             timeout_s=3,
         )
-    until(lambda: agent.metric("nodeipam_drift_repaired_total") >= 5, "all are counted")
+    # Where the link stays down for a whole turn, nothing is wanted meanwhile, and what comes back with it was not broken.
+    until(lambda: agent.metric("nodeipam_drift_repaired_total") >= 4, "all are counted")
     assert (
         agent.metric("nodeipam_heal_seconds_sum") / agent.metric("nodeipam_heal_seconds_count")
         < 0.2 * PATIENCE
