@@ -50,7 +50,7 @@ class Rests:
                 return
             self.remove(present)
         newest = next(reversed(self._by_block.values()), None)
-        self._sorted = self._sorted and (newest is None or newest.released_s <= rest.released_s)
+        self._sorted = self._sorted and (newest is None or _age(newest) <= _age(rest))
         self._by_block[rest.family, rest.key] = rest
         self._by_name.setdefault(rest.node, []).append(rest)
         self._serial += 1
@@ -106,7 +106,7 @@ class Rests:
             The block that is free now and the rests that were ended for it; (0, []) when no rest would help.
         """
         if not self._sorted:
-            ordered = sorted(self._by_block.values(), key=lambda r: (r.released_s, r.family, r.key))
+            ordered = sorted(self._by_block.values(), key=_age)
             self._by_block = {(r.family, r.key): r for r in ordered}
             self._sorted = True
         occupancy = self._occupancies[family]
@@ -123,6 +123,8 @@ class Rests:
             ended = [h for _, h in holders if isinstance(h, Rest)]
             if shift < 0 and len(ended) < len(holders):
                 continue  # somebody who does not rest has a part of it
+            if not all(window.contains(one.key) for one in ended):
+                continue  # what rests beyond the ranges of this ClusterCIDR is not its to give up
             if shift > 0:
                 ended = [rest]
             for one in ended:
@@ -134,3 +136,8 @@ class Rests:
             for one in ended:
                 self.add(one)
         return 0, []
+
+
+def _age(rest: Rest) -> tuple[float, Family, int]:
+    """Sorts rests, the oldest first, and those of one moment by their addresses."""
+    return rest.released_s, rest.family, rest.key

@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from nodeipam_ctl.ipam.outcomes import Waiver
-from nodeipam_ctl.model import PoolName, Retain
+from nodeipam_ctl.model import LedgerEntry, LedgerState, NodeName, NodeUID, PoolName, Retain
 from nodeipam_ctl.prefixes import Family
 from tests.ipam.cases import networks
 from tests.ipam.cluster import Cluster
@@ -83,3 +83,31 @@ def test_a_node_that_comes_back_gets_its_blocks_back_by_name() -> None:
     assert cluster.create("b") != first
     assert cluster.create("a") == first
     assert all(not w.early for w in cluster.allocator.woken())
+
+
+def test_a_rest_beyond_the_ranges_of_a_clustercidr_is_not_given_up_for_a_smaller_one_inside() -> None:
+    cluster = Cluster([v4("wide", "10.0.0.0/20", mask=22, reuse_delay_s=100.0)])
+    cluster.create("a")
+    cluster.delete("a")
+    smaller = LedgerEntry(
+        cidr=networks(["10.0.1.64/26"])[0],
+        state=LedgerState.RESTING,
+        node=NodeName("x"),
+        node_uid=NodeUID("x"),
+        reusable_at_s=cluster.now + 50.0,
+    )
+    cluster.allocator.adopt([smaller], cluster.now)
+    cluster.delete_pool("wide")
+    cluster.set_pool(v4("cut", "10.0.1.0/24", mask=25))
+    assert cluster.create("b") == ()
+    assert cluster.allocator.woken() == []
+
+
+def test_of_rests_that_began_together_the_lower_gives_way_first_whatever_came_in_between() -> None:
+    for names in ("ab", "ba"):
+        cluster = Cluster([v4("p", "10.0.0.0/23", reuse_delay_s=100.0)])
+        for name in "ab":
+            cluster.create(name)
+        for name in names:
+            cluster.delete(name)
+        assert cluster.create("c") == networks(["10.0.0.0/24"])
