@@ -325,7 +325,8 @@ class Allocator:
     def _decide(self, asked: Mapping[NodeUID, Node], decisions: dict[NodeUID, Decision], now: float) -> None:
         """One round: everybody who was asked for, and of those who wait as many as can be served."""
         full: Full = {}
-        for node in Round(self._waiting, asked.values(), lambda: self.version):
+        turns = Round(self._waiting, asked.values(), lambda: self.version)
+        for node in turns:
             record = self.tenancy.records.get(node.uid)
             if record is None or not record.seen:
                 self.observe(node, now)
@@ -341,6 +342,7 @@ class Allocator:
                     self._decider.freed_more = False
                     self.version += 1
                     full.clear()
+                    turns.renew()
                 continue
             line = self._decider.line_of(node, record)
             if self._waiting.refuse(node, decision, self.version, line) or node.uid in asked:

@@ -174,22 +174,29 @@ class Round:
     def __init__(self, room: WaitingRoom, batch: Collection[Node], version: Callable[[], int]) -> None:
         self._room = room
         self._version = version
-        self._asked = frozenset(node.uid for node in batch)
-        self._known = set(self._asked)
         self._batch = sorted(batch, key=arrival, reverse=True)
+        self._ahead = {node.uid for node in batch}
         self._heap: list[tuple[_Arrival, Node]] = []
+        self._called: set[NodeUID] = set()
         self._call(room.due(version()))
+
+    def renew(self) -> None:
+        """More became free: those who got nothing in this round come before whoever arrived later."""
+        self._heap.clear()
+        self._called.clear()
+        self._call(self._room.due(self._version()))
 
     def __iter__(self) -> Iterator[Node]:
         batch, heap = self._batch, self._heap
         while batch or heap:
             if not heap or (batch and arrival(batch[-1]) < heap[0][0]):
                 node = batch.pop()
+                self._ahead.discard(node.uid)
             else:
                 node = heapq.heappop(heap)[1]
+                if self._room.is_refused(node.uid, self._version()):
+                    continue  # one of the batch, who stands in this line as well, got nothing
             line = self._room.line_of(node.uid)
-            if node.uid not in self._asked and self._room.is_refused(node.uid, self._version()):
-                continue  # one of the batch, who stands in this line as well, got nothing
             yield node
             if line is not None and self._room.line_of(node.uid) is None:
                 self._call((line,))
@@ -197,8 +204,8 @@ class Round:
     def _call(self, lines: Iterable[Line]) -> None:
         for line in lines:
             first = self._room.first(line)
-            if first is not None and first.uid not in self._known:
-                self._known.add(first.uid)
+            if first is not None and first.uid not in self._called and first.uid not in self._ahead:
+                self._called.add(first.uid)
                 heapq.heappush(self._heap, (arrival(first), first))
 
 

@@ -166,3 +166,17 @@ def test_a_node_is_served_when_another_ones_address_leaves_the_range() -> None:
     cluster.observe(replace(inside, internal_ips=(ip_address("192.0.2.1"),)))
     assert cluster.allocator.has_due()
     assert served(cluster) == ["waits"]
+
+
+def test_what_a_decision_frees_goes_to_who_waits_longest_not_to_the_next_of_the_batch() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/24", reuse_delay_s=60.0)])
+    cluster.create("old")
+    cluster.delete("old")
+    cluster.set_pool(v4("narrow", "10.0.0.64/26", mask=26))
+    pinned = {"nodeipam.dev/cluster-cidr": "narrow"}
+    cluster.register("waits", annotations=pinned)
+    assert cluster.decide() == []
+    cluster.set_pool(v4("p", "10.0.0.0/24", mask=26, selector=GPU, reuse_delay_s=60.0))
+    cluster.register("frees", labels={"gpu": "a"})
+    cluster.register("later", annotations=pinned)
+    assert {a.node for a in cluster.decide()} == {"frees", "waits"}
