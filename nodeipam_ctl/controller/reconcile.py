@@ -306,6 +306,9 @@ class Reconciler:
             self.patches.seen(node)
             self._retries.forget(node.uid)
             self.queue.discard(node.uid)
+            self._rests_ended(
+                ()
+            )  # what rested there is its own now, and the line of the rest makes way for its line
         elif old is not None and same_line(old, node):
             return
         if had_none and self._running and self._allocate and node.uid not in self._ours:
@@ -362,10 +365,13 @@ class Reconciler:
             self.space_changed()
 
     def _after_turn(self, decisions: Iterable[Decision], now_s: float) -> None:
-        for woken in self.allocator.woken():
-            self._woke(woken, decisions)
+        self._rests_ended(decisions)
         self._wait_for_rests(now_s)
         self._changed()
+
+    def _rests_ended(self, decisions: Iterable[Decision]) -> None:
+        for woken in self.allocator.woken():
+            self._woke(woken, decisions)
 
     def _woke(self, woken: Woken, decisions: Iterable[Decision]) -> None:
         log.info(

@@ -41,6 +41,24 @@ async def test_who_is_left_of_a_collision_gets_the_line(
         await eventually(lambda: _says(cluster, {second: "late"}), what="a line for the one that is left")
 
 
+@pytest.mark.parametrize("allocate", [True, False], ids=["we allocate", "somebody else does, we mirror"])
+@pytest.mark.parametrize("again", ["10.244.3.0/24", "10.244.3.128/25", "10.244.2.0/23"])
+async def test_a_podcidr_that_rests_is_its_new_nodes_at_once_when_somebody_else_hands_it_out_again(
+    cluster: Cluster, again: str, *, allocate: bool
+) -> None:
+    await cluster.pool(ipv4={"cidrs": ["10.244.0.0/16"], "nodeMaskSize": 24}, reuseDelay="1h")
+    async with cluster.controller(allocate=allocate):
+        await cluster.node("gone", pod_cidrs=("10.244.3.0/24",))
+        await eventually(lambda: _says(cluster, {"10.244.3.0/24": "gone"}))
+        await cluster.delete("/api/v1/nodes/gone")
+        await eventually(lambda: _says(cluster, {}))
+        await cluster.node("new", pod_cidrs=(again,))
+        await eventually(lambda: _says(cluster, {again: "new"}))
+        assert await cluster.told("CIDRReusedEarly", about="new")
+        events = await cluster.items("/apis/events.k8s.io/v1/events")
+        assert not [event for event in events if event["reason"] == "CIDRConflict"]
+
+
 async def _says(cluster: Cluster, wanted: dict[str, str]) -> bool:
     return await _holders(cluster) == wanted
 
