@@ -32,7 +32,7 @@ class Adoption:
     def adopt(self, entries: Iterable[LedgerEntry], now: float) -> tuple[tuple[LedgerEntry, ...], bool]:
         """Takes in lines; returns those that can go, and whether something became free."""
         entries = tuple(entries)
-        rivals = _rivals(entries)
+        rivals = _rivals(entry for entry in entries if not self._is_answered(entry.node_uid))
         stale: list[LedgerEntry] = []
         freed = False
         for entry in entries:
@@ -41,6 +41,11 @@ class Adoption:
             if not stands:
                 stale.append(entry)
         return tuple(stale), freed
+
+    def _is_answered(self, uid: NodeUID) -> bool:
+        """Whether a node shows what it has, as nearly all do: it does not matter then what it was promised."""
+        record = self._tenancy.records.get(uid)
+        return record is not None and bool(record.actual or record.unfit)
 
     def _adopt(
         self, entry: LedgerEntry, now: float, rivals: dict[NodeUID, tuple[Earlier, ...]]
