@@ -111,14 +111,16 @@ class Decider:
     def _is_as_asked(
         self, order: Order, record: NodeRecord, name: PoolName, blocks: Blocks, asked: MaskSizes | None
     ) -> bool:
-        """Whether blocks of a ClusterCIDR have the length that the node's annotations ask for, or asked for when they were chosen."""
+        """Whether blocks of a ClusterCIDR are the node's static ones, or as long as it asks for now, or as when they were chosen."""
         pool = self._tenancy.pools[name]
+        statics = dict(pool.statics.get(record.name, ()))
         lengths = {family: window.length for family, window in pool.windows} | dict(order.mask_sizes)
         before, now = dict(asked or ()), dict(order.mask_sizes)
         return all(
-            length_of(key) == lengths.get(family)
+            key == statics[family]
+            if family in statics
+            else length_of(key) == lengths.get(family)
             or (asked is not None and before.get(family) == now.get(family))
-            or (family, key) in pool.statics.get(record.name, ())
             for family, key in blocks
         )
 

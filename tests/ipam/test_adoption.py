@@ -139,6 +139,18 @@ def test_a_static_block_stays_promised_whatever_size_the_node_asks_for_meanwhile
     assert first.pod_cidrs == second.pod_cidrs == got("10.0.1.0/25")
 
 
+def test_a_promise_gives_way_to_a_block_that_becomes_the_nodes_by_name() -> None:
+    cluster = Cluster([v4("p", "10.0.0.0/22")])
+    node = cluster.register("a")
+    assert [a.pod_cidrs for a in cluster.decide()] == [got("10.0.0.0/24")]
+    cluster.set_pool(v4("p", "10.0.0.0/22", static=(StaticBlock(node=node.name, cidrs=got("10.0.3.0/24")),)))
+    cluster.allocator.reconsider(node)
+    assert [a.pod_cidrs for a in cluster.decide()] == [got("10.0.3.0/24")]
+    cluster.set_pool(v4("p", "10.0.0.0/22"))
+    cluster.allocator.reconsider(node)
+    assert [a.pod_cidrs for a in cluster.decide()] == [got("10.0.3.0/24")], "it is as good as any other now"
+
+
 def test_a_line_of_one_family_is_completed_by_the_other() -> None:
     allocator = Allocator()
     allocator.set_pools([dual("p", "10.0.0.0/22", 24, "fd00::/118", 120)])
