@@ -204,8 +204,8 @@ def _promised(running: Running, uid: NodeUID) -> list[str]:
 
 
 async def _both_stand(cluster: Cluster) -> bool:
-    entries = [entry for page in await cluster.items(PAGES) for entry in page.get("entries") or ()]
-    return sum(entry["state"] == "Bound" for entry in entries) == 2
+    pages = await cluster.items(PAGES)
+    return [entry["state"] for page in pages for entry in page.get("entries") or ()].count("Bound") == 2
 
 
 async def _noticed(running: Running, uid: NodeUID) -> None:
