@@ -69,7 +69,7 @@ async def test_a_node_whose_patch_was_surely_refused_gets_what_is_right_now(
         await change(cluster)
         await _noticed(running, refused.uid)
         cluster.api.faults.remove(refused.fault)
-        assert await cluster.served("n", within_s=15) != promised
+        assert await cluster.served("n", within_s=60) != promised
         await agrees(cluster)
         assert _promised(running, refused.uid) == await cluster.cidrs("n"), "nothing else is kept back for it"
 
@@ -82,7 +82,7 @@ async def test_a_node_whose_patch_may_have_taken_effect_gets_the_same_still(clus
         await _exclusion(cluster)
         await _noticed(running, refused.uid)
         cluster.api.faults.remove(refused.fault)
-        assert await cluster.served("n", within_s=15) == promised
+        assert await cluster.served("n", within_s=60) == promised
 
 
 async def test_what_was_promised_before_is_promised_again_when_it_is_right_again(cluster: Cluster) -> None:
@@ -97,7 +97,9 @@ async def test_what_was_promised_before_is_promised_again_when_it_is_right_again
             )
             assert len(_promised(running, refused.uid)) == blocks
         cluster.api.faults.remove(refused.fault)
-        assert await cluster.served("n", within_s=15) == first[:1]
+        # After so many refusals the next attempt may be half a minute away, but for a change of the Node.
+        await _label(cluster, zone="a", mended="yes")
+        assert await cluster.served("n", within_s=60) == first[:1]
 
 
 async def test_a_mask_annotation_that_changes_alone_counts_until_the_node_has_its_podcidrs(
@@ -117,7 +119,7 @@ async def test_a_mask_annotation_that_changes_alone_counts_until_the_node_has_it
             )
             assert len(_promised(running, refused.uid)) == blocks, "what it was promised before is used again"
         cluster.api.faults.remove(refused.fault)
-        [has] = await cluster.served("n", within_s=15)
+        [has] = await cluster.served("n", within_s=60)
         assert has.endswith("/25")
         assert [has] != first
         await agrees(cluster)
@@ -133,7 +135,7 @@ async def test_after_a_restart_the_promise_that_is_right_now_counts_not_the_firs
         await eventually(lambda: _both_stand(cluster), what="lines of both promises")
     async with cluster.controller():
         cluster.api.faults.remove(refused.fault)
-        [has] = await cluster.served("n", within_s=15)
+        [has] = await cluster.served("n", within_s=60)
         assert has.startswith("10.245.")
         await agrees(cluster)
 
@@ -154,7 +156,7 @@ async def test_a_node_whose_annotation_became_nonsense_gets_nothing_until_it_is_
         await cluster.served("next")
         assert await cluster.cidrs("n") == []
         await _change(cluster, annotations={MASK: "24"})
-        assert await cluster.served("n", within_s=15) == first
+        assert await cluster.served("n", within_s=60) == first
 
 
 class _Refused:
