@@ -38,9 +38,8 @@ class Rests:
         """The rests that share an address with a block."""
         if not self._by_block:
             return []
-        space = self._occupancies[family].space
-        holders = (holder for other in space.touching(key) for holder in space.holders(other))
-        return [holder for holder in holders if isinstance(holder, Rest)]
+        touched = self._occupancies[family].space.touched(key)
+        return [holder for _, holder in touched if isinstance(holder, Rest)]
 
     def add(self, rest: Rest) -> None:
         """A block rests from now on; a block rests once, and the later end holds."""
@@ -117,10 +116,8 @@ class Rests:
             unit = rest.key if shift >= 0 else rest.key >> -shift
             if not window.contains(unit):
                 continue
-            holders = [
-                (key, h) for key in occupancy.space.touching(unit) for h in occupancy.space.holders(key)
-            ]
-            ended = [h for _, h in holders if isinstance(h, Rest)]
+            holders = [holder for _, holder in occupancy.space.touched(unit)]
+            ended = [holder for holder in holders if isinstance(holder, Rest)]
             if shift < 0 and len(ended) < len(holders):
                 continue  # somebody who does not rest has a part of it
             if not all(window.contains(one.key) for one in ended):

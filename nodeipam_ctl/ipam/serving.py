@@ -137,11 +137,10 @@ def _serve_with_care(
 
 def _in_the_way(occupancy: Occupancy, family: Family, key: int, node: NodeName) -> str:
     """Who else holds a part of a node's static block, as the rule that refuses it; "" when nobody does or it only rests."""
-    for other in occupancy.space.touching(key):
-        for holder in occupancy.space.holders(other):
-            if isinstance(holder, Promise) and holder.node == node:
-                continue
-            if isinstance(holder, Rest):
-                continue
-            return f"its static block {block_text(family, key)} is held by {holder}"
+    for _, holder in occupancy.space.touched(key):
+        if isinstance(holder, Promise) and holder.node == node:
+            continue
+        if isinstance(holder, Rest):
+            continue
+        return f"its static block {block_text(family, key)} is held by {holder}"
     return ""

@@ -164,6 +164,12 @@ class Space:
         yield from self.around(key)
         yield from self.inside(key)
 
+    def touched(self, key: int) -> Iterator[tuple[int, Holder]]:
+        """The same, each with everybody who holds it."""
+        for block in self.touching(key):
+            for holder in self.holders(block):
+                yield block, holder
+
     # -- the tree ------------------------------------------------------------------------------------------------
 
     def _is_covered(self, page: int, page_length: int) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from nodeipam_ctl.ipam import pools as pool_rules
 from nodeipam_ctl.ipam.blocks import key_of, key_of_address, length_of, network_of
@@ -13,6 +13,7 @@ from nodeipam_ctl.ipam.holders import Blocks, Earlier, Exclusion, NodeRecord, Pr
 from nodeipam_ctl.ipam.podcidrs import impossible, is_too_large
 from nodeipam_ctl.ipam.pools import Pool
 from nodeipam_ctl.ipam.rests import Rests
+from nodeipam_ctl.ipam.space import Holder
 from nodeipam_ctl.ipam.window import Occupancy
 from nodeipam_ctl.model import ClusterCIDR, Finding, NodeName, NodeUID, PoolName, Retain, Severity
 from nodeipam_ctl.prefixes import Address, Family, Network, family_of
@@ -105,24 +106,18 @@ class Tenancy:
 
     def is_disputed(self, record: NodeRecord, blocks: Blocks) -> bool:
         """Whether a part of these blocks belongs to somebody else, or is not to be handed out."""
-        for family, key in blocks:
-            space = self.occupancies[family].space
-            for other in space.touching(key):
-                for holder in space.holders(other):
-                    if holder is record or isinstance(holder, Rest):
-                        continue
-                    if isinstance(holder, Promise) and holder.node == record.name:
-                        continue
-                    if isinstance(holder, Exclusion) and not holder.belongs:
-                        continue
-                    return True
-        return False
+        return any(
+            not isinstance(holder, Exclusion) or holder.belongs
+            for family, key in blocks
+            for _, holder in self._others(record, family, key)
+        )
 
     def is_used(self, block: tuple[Family, int]) -> bool:
         """Whether a node holds the block or a part of it."""
         family, key = block
-        space = self.occupancies[family].space
-        return any(isinstance(h, NodeRecord) for other in space.touching(key) for h in space.holders(other))
+        return any(
+            isinstance(holder, NodeRecord) for _, holder in self.occupancies[family].space.touched(key)
+        )
 
     def hold(
         self,
@@ -262,11 +257,9 @@ class Tenancy:
 
     def _is_promised(self, family: Family, key: int, node: NodeName) -> bool:
         """Whether an earlier promise gives addresses of this block to another node: two promises would serve neither."""
-        space = self.occupancies[family].space
         return any(
             isinstance(holder, Promise) and holder.node != node
-            for other in space.touching(key)
-            for holder in space.holders(other)
+            for _, holder in self.occupancies[family].space.touched(key)
         )
 
     def exclude(
@@ -350,11 +343,9 @@ class Tenancy:
         """The nodes that show podCIDRs which share addresses with these networks."""
         found: dict[NodeUID, NodeRecord] = {}
         for network in networks:
-            space = self.occupancies[family_of(network)].space
-            for other in space.touching(key_of(network)):
-                for holder in space.holders(other):
-                    if isinstance(holder, NodeRecord) and holder.actual:
-                        found[holder.uid] = holder
+            for _, holder in self.occupancies[family_of(network)].space.touched(key_of(network)):
+                if isinstance(holder, NodeRecord) and holder.actual:
+                    found[holder.uid] = holder
         return tuple(found.values())
 
     def conflict_findings(self, record: NodeRecord, blocks: Blocks) -> tuple[Finding, ...]:
@@ -367,25 +358,28 @@ class Tenancy:
             if is_too_large(family, key):
                 continue
             found.extend(covering(record.name, self.occupancies[family], key))
-            space = self.occupancies[family].space
-            for other in space.touching(key):
-                for holder in space.holders(other):
-                    if holder is record or isinstance(holder, Rest):
-                        continue
-                    if isinstance(holder, Promise) and holder.node == record.name:
-                        continue
-                    if isinstance(holder, Exclusion) and holder in record.excluded:
-                        continue
-                    found.append(
-                        Finding(
-                            severity=Severity.ERROR,
-                            code="CIDRConflict",
-                            subject=f"node/{record.name}",
-                            message=f"its podCIDR {network_of(key, family)} overlaps "
-                            f"{network_of(other, family)}, held by {holder}",
-                            remedy="drain and delete one of them so that it registers again"
-                            if isinstance(holder, NodeRecord)
-                            else "drain and delete the node so that it registers again, or move what overlaps it",
-                        )
+            for other, holder in self._others(record, family, key):
+                if isinstance(holder, Exclusion) and holder in record.excluded:
+                    continue
+                found.append(
+                    Finding(
+                        severity=Severity.ERROR,
+                        code="CIDRConflict",
+                        subject=f"node/{record.name}",
+                        message=f"its podCIDR {network_of(key, family)} overlaps "
+                        f"{network_of(other, family)}, held by {holder}",
+                        remedy="drain and delete one of them so that it registers again"
+                        if isinstance(holder, NodeRecord)
+                        else "drain and delete the node so that it registers again, or move what overlaps it",
                     )
+                )
         return tuple(found)
+
+    def _others(self, record: NodeRecord, family: Family, key: int) -> Iterator[tuple[int, Holder]]:
+        """Who else has a part of a block, and which; what rests, or is promised to the node by name, is no hindrance."""
+        for other, holder in self.occupancies[family].space.touched(key):
+            if holder is record or isinstance(holder, Rest):
+                continue
+            if isinstance(holder, Promise) and holder.node == record.name:
+                continue
+            yield other, holder
