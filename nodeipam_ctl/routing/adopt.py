@@ -145,17 +145,13 @@ def _not_taken(
     ways = {
         Place.of(route.dst): route.dev in devices for route in its
     }  # flannel's to WireGuard is one for all nodes
-    lengths = {(place.version, place.prefix_length) for place in ways}
+    sizes = {(place.version, place.prefix_length) for place in ways}
     return frozenset(
         cidr
         for cidr, peer in holders.items()
         if cidr in tunnelled
         and not runs_ours(peer)
-        and any(
-            (place := Place.around(cidr, length)) in ways and (tunnelled[cidr] or ways[place])
-            for version, length in lengths
-            if version == cidr.version and length <= cidr.prefixlen
-        )
+        and any(place in ways and (tunnelled[cidr] or ways[place]) for place in Place.all_around(cidr, sizes))
     )
 
 
@@ -168,15 +164,10 @@ def _covered(
 ) -> Iterator[Route]:
     """Those of its routes in which there is no podCIDR to which none of ours leads."""
     its = tuple(its)
-    lengths = {(route.dst.version, route.dst.prefixlen) for route in its}
+    sizes = {(route.dst.version, route.dst.prefixlen) for route in its}
     lacking: set[Place] = set()
     for cidr in () if _elsewhere(view) else {*_destinations(wanted.of_kind(Kind.ROUTE)), *holders} - covered:
-        # What lies around it, in every size that a route has: thousands of routes and of podCIDRs are not compared one by one.
-        lacking.update(
-            Place.around(cidr, length)
-            for version, length in lengths
-            if version == cidr.version and length <= cidr.prefixlen
-        )
+        lacking.update(Place.all_around(cidr, sizes))
     return (route for route in its if Place.of(route.dst) not in lacking)
 
 

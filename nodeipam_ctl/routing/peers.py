@@ -32,6 +32,17 @@ class Place(NamedTuple):
         shift = first.max_prefixlen - prefix_length
         return cls(first.version, prefix_length, int(first) >> shift << shift)
 
+    @classmethod
+    def all_around(cls, inner: Network | Address, sizes: Iterable[tuple[int, int]]) -> Iterator[Place]:
+        """The same for every size, given as version and prefix length, that is not smaller than what lies in it: the sizes are few.
+
+        So thousands of blocks are found around thousands of others without comparing each with each.
+        """
+        length = inner.max_prefixlen if isinstance(inner, IPv4Address | IPv6Address) else inner.prefixlen
+        return (
+            cls.around(inner, size) for version, size in sizes if version == inner.version and size <= length
+        )
+
 
 class Claim(Protocol):
     """A node's word that a podCIDR is its own, with whatever the caller keeps beside it."""
@@ -93,10 +104,7 @@ def covering(nearby: Mapping[Place, Claim], view: NodeView) -> dict[Place, Findi
     found: dict[Place, Finding] = {}
     for peer in view.peers if nearby else ():
         for address in peer.addresses:
-            for version, length in lengths:
-                if version != address.version:
-                    continue
-                place = Place.around(address, length)
+            for place in Place.all_around(address, lengths):
                 claim = nearby.get(place)
                 if claim is None or place in found or claim.peer == peer or not _on_link(address, view):
                     continue
@@ -130,11 +138,9 @@ def overlapping(holders: Mapping[Place, Claim]) -> tuple[dict[Place, Finding], t
     shared: list[Finding] = []
     if len(lengths) == len({version for version, _ in lengths}):
         return dropped, ()  # one size of each family, as nearly always
+    sizes = sorted(lengths)
     for place, claim in holders.items():
-        for version, length in sorted(lengths):
-            if version != place.version or length >= place.prefix_length:
-                continue
-            around = Place.around(claim.cidr, length)
+        for around in Place.all_around(claim.cidr, sizes):
             other = holders.get(around)
             if other is None or other.peer == claim.peer:
                 continue
