@@ -16,7 +16,7 @@ from nodeipam_ctl.errors import NodeIPAMError
 from nodeipam_ctl.linux import ipsets, iptables
 from nodeipam_ctl.model import Finding
 from nodeipam_ctl.routing.adopt import returned, stays
-from nodeipam_ctl.routing.predecessor_rules import left_sets, removal, replaced_rules
+from nodeipam_ctl.routing.predecessor_rules import removal, replaced_rules
 from nodeipam_ctl.routing.predecessors import PREDECESSORS
 from nodeipam_ctl.settings import AgentSettings
 
@@ -47,7 +47,6 @@ class PredecessorRules:
             if predecessor
             else ()
         )
-        self._sets = left_sets(predecessor, masquerade=settings.masquerade) if predecessor else ()
         self._clock = clock
         self._look_at_s = 0.0
         self._removed = False
@@ -85,7 +84,7 @@ class PredecessorRules:
 
     def sets(self) -> tuple[str, ...]:
         """The ipsets that are there and that nothing needs once the rules are gone."""
-        return tuple(filter(ipsets.exists, self._sets))
+        return tuple(name for left in self._rules for name in left.sets if ipsets.exists(name))
 
     def _settle(self, present: tuple[_Left, ...]) -> tuple[Finding, ...]:
         if present and self._removed:

@@ -41,9 +41,3 @@ def removal(saved: Iterable[str], left: LeftRules) -> tuple[str, ...]:
     if left.chain and f"-N {left.chain}" in lines:
         return (f":{left.chain} - [0:0]", *rules, f"-X {left.chain}")
     return tuple(rules)
-
-
-def left_sets(predecessor: Predecessor, *, masquerade: bool) -> tuple[str, ...]:
-    """The predecessor's ipsets that nothing needs once its rules are gone."""
-    going = replaced_rules(predecessor, masquerade=masquerade, forward_accept=True)
-    return tuple(name for left in going for name in left.sets)
