@@ -13,7 +13,7 @@ from nodeipam_ctl.agent.reconcile import Reconciler, Turn
 from nodeipam_ctl.linux import links, rtnl, xtables
 from nodeipam_ctl.linux.forwarding import OUR_CHAIN
 from nodeipam_ctl.linux.inotify import DirectoryWatch
-from nodeipam_ctl.linux.netlink import Message, Monitor, attributes
+from nodeipam_ctl.linux.netlink import NETFILTER, Message, Monitor, attributes
 from nodeipam_ctl.routing.masquerade import TABLE
 from nodeipam_ctl.routing.state import Kind
 from nodeipam_ctl.settings import ROUTE_PROTOCOL
@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 _LINK, _NEIGHBOUR, _IPV4_ADDRESS, _IPV4_ROUTE, _IPV6_ADDRESS, _IPV6_ROUTE = 1, 3, 5, 7, 9, 11
 _IPV4_SETTINGS, _IPV6_SETTINGS = 24, 25
-_NETLINK_NETFILTER, _NFT_GROUP, _NFT_TABLE_NAME = 12, 7, 1
+_NFT_GROUP, _NFT_TABLE_NAME = 7, 1
 _OUR_TABLE = TABLE.encode() + b"\0"
 _LEGACY_LOOK_S = 1.0
 _INDEX = struct.Struct("=xxxxi")  # at the same place in the headers of links, addresses and neighbours
@@ -45,7 +45,7 @@ def monitor(*, neighbours: bool) -> Monitor:
 
 def nft_monitor() -> Monitor:
     """A monitor of changes to nftables, whoever makes them."""
-    return Monitor([_NFT_GROUP], protocol=_NETLINK_NETFILTER)
+    return Monitor([_NFT_GROUP], protocol=NETFILTER)
 
 
 def mark_nft(reconciler: Reconciler, messages: Iterable[Message]) -> bool:

@@ -39,7 +39,7 @@ class Interest:
     """
 
     devices: frozenset[str] = frozenset()
-    table: int = 254
+    table: int = MAIN_TABLE
     sysctls: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     key_files: tuple[str, ...] = ()

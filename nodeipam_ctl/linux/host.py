@@ -33,7 +33,6 @@ from nodeipam_ctl.routing.state import (
 )
 from nodeipam_ctl.routing.view import HostFacts, UnderlayLink
 
-_EOPNOTSUPP = 95
 _ETHERNET_MTU_BYTES = 1500
 
 
@@ -327,7 +326,7 @@ class Host:
             try:
                 return self._request([links.create(replace(link, up=False))])
             except KernelError as exc:
-                if exc.code != _EOPNOTSUPP:
+                if exc.code != errno.EOPNOTSUPP:
                     raise
         return wireguard.start_userspace(link.name)
 

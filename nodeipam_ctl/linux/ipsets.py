@@ -6,9 +6,8 @@ import errno
 import socket
 import struct
 
-from nodeipam_ctl.linux.netlink import KernelError, Request, Socket, attribute
+from nodeipam_ctl.linux.netlink import NETFILTER, KernelError, Request, Socket, attribute
 
-_NETLINK_NETFILTER = 12
 _DESTROY, _HEADER = 6 << 8 | 3, 6 << 8 | 12
 _PROTOCOL, _SETNAME = 1, 2
 _PROTOCOL_VERSION = b"\6"  # spoken by every kernel since 2.6.39
@@ -30,7 +29,7 @@ def _asked(command: int, name: str) -> KernelError | None:
     body = _NFGENMSG.pack(socket.AF_INET, 0, 0)
     body += attribute(_PROTOCOL, _PROTOCOL_VERSION) + attribute(_SETNAME, name.encode() + b"\0")
     try:
-        with Socket(_NETLINK_NETFILTER) as kernel:
+        with Socket(NETFILTER) as kernel:
             kernel.request(Request(command, 0, body))
     except KernelError as exc:
         return exc

@@ -26,6 +26,9 @@ NLM_F_ACK_TLVS = 0x200
 NLA_F_NESTED = 0x8000
 _NLA_TYPE_MASK = 0x3FFF
 
+NETFILTER = 12
+"""The protocol of nftables and ipsets; `socket` has no name for it."""
+
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 
-from nodeipam_ctl.linux.netlink import NLM_F_CREATE, NLM_F_EXCL, Request, Socket, attribute, nested
+from nodeipam_ctl.linux.netlink import NETFILTER, NLM_F_CREATE, NLM_F_EXCL, Request, Socket, attribute, nested
 from tests.linux.namespaces import Namespace
 
 
 def make_set(host: Namespace, name: str, family: int) -> None:
     """One of type hash:net, empty (nfnetlink, subsystem 6, command 2)."""
-    with host.entered(), Socket(12) as kernel:
+    with host.entered(), Socket(NETFILTER) as kernel:
         body = struct.pack("=BBH", family, 0, 0) + b"".join(
             (
                 attribute(1, b"\7"),
